@@ -1,0 +1,3 @@
+//! Directories, names, links, attributes and records over a backing directory.
+
+pub mod ops;

@@ -1,0 +1,1 @@
+//! FUSE sessions: requests from /dev/fuse in, replies out.

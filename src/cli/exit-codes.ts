@@ -1,0 +1,33 @@
+/** Exit codes of the kmsfs command; docs/exit-codes.md says the same in words and a test compares the two. */
+export const ExitCode = {
+  Ok: 0,
+  Unexpected: 1,
+  Usage: 2,
+  NotAVolume: 3,
+  NewerFormat: 4,
+  WrongKey: 5,
+  KmsDenied: 6,
+  KmsUnreachable: 7,
+  KmsKeyUnusable: 8,
+  KmsThrottled: 9,
+  NoCredentials: 10,
+  InUse: 11,
+  Damaged: 12,
+  MountPoint: 13,
+  Backing: 14,
+  Tampered: 15,
+  EngineFailed: 16,
+  NotMounted: 17,
+  PinMismatch: 18,
+  NoSpace: 19,
+  Privilege: 20,
+  Busy: 21,
+  MemoryLock: 22,
+} as const;
+
+export type ExitCodeName = keyof typeof ExitCode;
+
+/** `ExitCode` as a name, for the code that a daemon or the engine reported; null when there is no such code. */
+export function isExitCodeName(name: string): name is ExitCodeName {
+  return Object.hasOwn(ExitCode, name);
+}

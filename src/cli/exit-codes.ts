@@ -23,6 +23,13 @@ export const ExitCode = {
   Privilege: 20,
   Busy: 21,
   MemoryLock: 22,
+  KmsKeyNotFound: 23,
+  KmsKeyDisabled: 24,
+  KmsIncorrectKey: 25,
+  KmsCiphertext: 26,
+  KmsTimeout: 27,
+  NoRegion: 28,
+  KeyFile: 29,
 } as const;
 
 export type ExitCodeName = keyof typeof ExitCode;

@@ -1,0 +1,199 @@
+/** What went wrong with KMS, as something that the operator can act on. Names of errors: the KMS API reference. */
+
+import type { ExitCodeName } from "../cli/exit-codes.js";
+import { messageOf, UserError } from "../errors.js";
+import { isRecord } from "./parse.js";
+
+/** What was asked, of which key, and where: in every message. */
+export interface KmsCall {
+  readonly action: "kms:GenerateDataKey" | "kms:Decrypt";
+  readonly key: string;
+  /** slot and region */
+  where: string;
+  readonly timeoutMs: number;
+}
+
+/** The total deadline (`--kms-timeout`) ran out. */
+export class DeadlineExceeded extends Error {}
+
+interface Reading {
+  readonly code: ExitCodeName;
+  readonly what: string;
+  readonly hint: string;
+}
+
+const CREDENTIALS_HINT =
+  "give the instance a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID as for the AWS CLI";
+const REFUSED_CREDENTIALS_HINT =
+  "renew or correct the credentials (aws sts get-caller-identity shows whose they are)";
+const HEADER_HINT =
+  "if volume.json was changed, put it back from a backup or use --use-previous-header; KMS itself cannot help";
+
+/** By the error's name, as the SDK passes on `__type` of the answer or gives to its own errors. */
+function byName(name: string, call: KmsCall): Reading | undefined {
+  const { action, key } = call;
+  switch (name) {
+    case "CredentialsProviderError":
+    case "TokenProviderError":
+      return { code: "NoCredentials", what: "the AWS SDK found no credentials", hint: CREDENTIALS_HINT };
+    case "UnrecognizedClientException":
+    case "InvalidClientTokenId":
+    case "InvalidSignatureException":
+    case "IncompleteSignatureException":
+    case "MissingAuthenticationTokenException":
+    case "MissingAuthenticationToken":
+    case "ExpiredTokenException":
+    case "NotAuthorizedException":
+      return { code: "NoCredentials", what: "AWS refused the credentials", hint: REFUSED_CREDENTIALS_HINT };
+    case "AccessDeniedException":
+    case "AccessDenied":
+      return {
+        code: "KmsDenied",
+        what: "access denied",
+        hint: `allow ${action} on ${key} in the IAM policy of the caller and in the key policy (docs/iam.md)`,
+      };
+    case "NotFoundException":
+      return {
+        code: "KmsKeyNotFound",
+        what: "there is no such key",
+        hint: "check the key's name, account and region, and AWS_ENDPOINT_URL_KMS if it is set",
+      };
+    case "InvalidArnException":
+    case "ValidationException":
+      return {
+        code: "Usage",
+        what: "KMS does not take that as a key",
+        hint: "give a key id, an ARN or alias/NAME",
+      };
+    case "DisabledException":
+      return {
+        code: "KmsKeyDisabled",
+        what: "the key is disabled",
+        hint: `enable it: aws kms enable-key --key-id ${key}`,
+      };
+    case "KMSInvalidStateException":
+      return {
+        code: "KmsKeyUnusable",
+        what: "the key is in no state to be used",
+        hint: `pending deletion: aws kms cancel-key-deletion --key-id ${key}, then enable-key`,
+      };
+    case "InvalidKeyUsageException":
+      return {
+        code: "KmsKeyUnusable",
+        what: "the key is not for encrypting and decrypting",
+        hint: "name a symmetric key of usage ENCRYPT_DECRYPT",
+      };
+    case "IncorrectKeyException":
+      return {
+        code: "KmsIncorrectKey",
+        what: "the wrapped key was made by another KMS key than the slot names",
+        hint: HEADER_HINT,
+      };
+    case "InvalidCiphertextException":
+      return {
+        code: "KmsCiphertext",
+        what: "the wrapped key does not open: its encryption context is another, or it is damaged",
+        hint: HEADER_HINT,
+      };
+    case "ThrottlingException":
+    case "Throttling":
+    case "ThrottledException":
+    case "RequestThrottledException":
+    case "TooManyRequestsException":
+    case "LimitExceededException":
+    case "RequestLimitExceeded":
+      return {
+        code: "KmsThrottled",
+        what: "KMS throttled every attempt",
+        hint: "try again in a minute, or raise the account's KMS request quota",
+      };
+    default:
+      return undefined;
+  }
+}
+
+const NETWORK = new Set([
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "EPIPE",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "ECONNABORTED",
+]);
+
+/** Timeouts of one attempt count as the deadline's: what the operator does is the same. */
+const TIMEOUTS = new Set(["ETIMEDOUT", "ESOCKETTIMEDOUT"]);
+
+function byTransport(error: object, call: KmsCall): Reading | undefined {
+  const name = "name" in error ? error.name : undefined;
+  const code = "code" in error && typeof error.code === "string" ? error.code : "";
+  if (error instanceof DeadlineExceeded || name === "TimeoutError" || TIMEOUTS.has(code)) {
+    return {
+      code: "KmsTimeout",
+      what: `no answer from ${endpoint()} within ${call.timeoutMs / 1000} s`,
+      hint: "check network, proxy and VPC endpoint, or give it longer with --kms-timeout",
+    };
+  }
+  if (NETWORK.has(code) || code.startsWith("ERR_TLS") || code.includes("CERT")) {
+    return {
+      code: "KmsUnreachable",
+      what: `${endpoint()} cannot be reached (${code})`,
+      hint: "check network, region and AWS_ENDPOINT_URL_KMS",
+    };
+  }
+  if (error instanceof Error && /region is missing/i.test(error.message)) {
+    return {
+      code: "NoRegion",
+      what: "no AWS region is configured",
+      hint: "set AWS_REGION, or name the key by its ARN",
+    };
+  }
+  return undefined;
+}
+
+/** An endpoint set by hand, without any user and password in it; else just "KMS". */
+function endpoint(): string {
+  const set = process.env.AWS_ENDPOINT_URL_KMS ?? process.env.AWS_ENDPOINT_URL;
+  if (set === undefined || !URL.canParse(set)) return "KMS";
+  return `KMS at ${new URL(set).host}`;
+}
+
+function httpStatus(error: object): { status: number | undefined; requestId: string | undefined } {
+  const metadata = "$metadata" in error && isRecord(error.$metadata) ? error.$metadata : {};
+  return {
+    status: typeof metadata.httpStatusCode === "number" ? metadata.httpStatusCode : undefined,
+    requestId: typeof metadata.requestId === "string" ? metadata.requestId : undefined,
+  };
+}
+
+/** The UserError for whatever a KMS call threw: what failed, with which key, where, and what to do. */
+export function kmsFailure(error: unknown, call: KmsCall): UserError {
+  const thrown = typeof error === "object" && error !== null ? error : new Error(String(error));
+  const name = "name" in thrown && typeof thrown.name === "string" ? thrown.name : "Error";
+  const { status, requestId } = httpStatus(thrown);
+  const known = byName(name, call) ?? byTransport(thrown, call);
+  const subject = `${call.action} with ${call.key} (${call.where})`;
+  if (known !== undefined) {
+    const said = requestId === undefined ? "" : ` [${name}, request ${requestId}]`;
+    return new UserError(known.code, `${subject}: ${known.what}${said}`, known.hint);
+  }
+  if (status !== undefined && (status >= 500 || status === 200)) {
+    // An unreadable answer may hold the key: its text stays out of the message.
+    const why =
+      status === 200 ? "gave an answer that cannot be read" : `failed with HTTP ${status} (${name})`;
+    return new UserError(
+      "KmsUnreachable",
+      `${subject}: ${endpoint()} ${why}`,
+      "try again; check AWS_ENDPOINT_URL_KMS",
+    );
+  }
+  const detail =
+    status === undefined && name === "SyntaxError" ? "the answer cannot be read" : messageOf(thrown);
+  return new UserError(
+    "KmsUnreachable",
+    `${subject}: ${name}: ${detail}`,
+    "check network, region and endpoint",
+  );
+}

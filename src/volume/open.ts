@@ -1,0 +1,189 @@
+/** Opens a volume for whoever needs its key: header, pin, key, commitment and MAC, in that order. */
+
+import { realpath, stat } from "node:fs/promises";
+import { errnoOf, messageOf, UserError } from "../errors.js";
+import { HeaderDamage } from "../keys/parse.js";
+import type { Slot } from "../keys/slots.js";
+import { type Unlocked, unlock } from "../keys/unlock.js";
+import { authenticates, commits, sealHeader, type VolumeHeader } from "./header.js";
+import type { VolumePaths } from "./paths.js";
+import { checkClaims, checkPin, type Pin, pinOf, pinPath, readPin, writePin } from "./pin.js";
+import { findVolume, readHeader, replaceHeader } from "./store.js";
+
+export interface OpenOptions {
+  /** `mount` writes or raises the pin and puts a damaged volume.json back; `read` changes nothing anywhere. */
+  readonly purpose: "mount" | "read";
+  readonly keyfile?: string | undefined;
+  readonly passphraseFile?: string | undefined;
+  /** Milliseconds, for each slot that KMS is asked for */
+  readonly kmsTimeoutMs: number;
+  /** ARNs of the only KMS keys that may be asked, instead of the pinned ones */
+  readonly kmsKeys?: readonly string[] | undefined;
+  /** Take volume.json.bak */
+  readonly usePreviousHeader?: boolean | undefined;
+}
+
+export interface OpenedVolume {
+  readonly header: VolumeHeader;
+  /** The domain key, 32 bytes. The caller hands it on and wipes it. */
+  readonly dk: Buffer;
+  readonly slot: Slot;
+  /** For the operator, one line each */
+  readonly warnings: readonly string[];
+}
+
+/** Throws UserError: not a volume, newer format, damaged, pin, or what the key's provider says. Leaves no key behind then. */
+export async function openVolume(backing: string, options: OpenOptions): Promise<OpenedVolume> {
+  const paths = await findVolume(backing);
+  const place = await realpath(backing);
+  const previous = options.usePreviousHeader === true;
+  const header = await headerOf(paths, previous);
+  const pin = await readPin(header.uuid);
+  let opened: Unlocked;
+  try {
+    if (pin === undefined) await checkClaims(place, header);
+    else checkPin(pin, header, previous);
+    opened = await unlockHeader(header, pin, options);
+  } catch (error) {
+    throw previous ? error : await pointedAtPrevious(error, header, paths);
+  }
+  const { domainKey: dk, slot } = opened;
+  try {
+    if (!commits(header, dk))
+      throw await damaged(paths, previous, "it commits to another key than its slot holds");
+    if (!authenticates(header, dk)) {
+      throw await damaged(paths, previous, "its MAC is wrong: it was changed without the volume's key");
+    }
+    if (options.purpose === "read") return { header, dk, slot, warnings: [] };
+    const current = previous ? await putBack(header, dk, pin, paths) : header;
+    const warnings = await raisePin(pin, current, slot, place);
+    if (previous) {
+      warnings.push(
+        `volume.json was put back from generation ${header.generation}, as generation ${current.generation}`,
+      );
+    }
+    return { header: current, dk, slot, warnings };
+  } catch (error) {
+    dk.fill(0);
+    throw error;
+  }
+}
+
+/** The header of a volume for listing it: parsed, its MAC unverified. */
+export async function readUnverifiedHeader(backing: string, previous: boolean): Promise<VolumeHeader> {
+  return headerOf(await findVolume(backing), previous);
+}
+
+function unlockHeader(header: VolumeHeader, pin: Pin | undefined, options: OpenOptions): Promise<Unlocked> {
+  const identity = { uuid: header.uuid, domain: "volume" } as const;
+  return unlock(header.slots, identity, {
+    keyfile: options.keyfile,
+    passphraseFile: options.passphraseFile,
+    kmsTimeoutMs: options.kmsTimeoutMs,
+    allowedKeyArns: options.kmsKeys ?? pin?.keyArns,
+  });
+}
+
+async function headerOf(paths: VolumePaths, previous: boolean): Promise<VolumeHeader> {
+  try {
+    const header = await readHeader(previous ? paths.previousHeader : paths.header);
+    if (header !== undefined) return header;
+  } catch (error) {
+    if (error instanceof HeaderDamage) throw await damaged(paths, previous, error.message);
+    throw error;
+  }
+  throw await damaged(paths, previous, "it is missing");
+}
+
+const NO_PREVIOUS = "put .kmsfs/volume.json back from a backup or snapshot";
+
+/** The error for a damaged header, which says whether the previous generation is there and how to take it. */
+async function damaged(paths: VolumePaths, previous: boolean, why: string): Promise<UserError> {
+  if (previous)
+    return new UserError("Damaged", `${paths.previousHeader} is damaged too: ${why}`, NO_PREVIOUS);
+  return new UserError("Damaged", `${paths.header} is damaged: ${why}`, await previousHint(paths));
+}
+
+async function previousHint(paths: VolumePaths): Promise<string> {
+  try {
+    const header = await readHeader(paths.previousHeader);
+    if (header === undefined) return `there is no previous generation; ${NO_PREVIOUS}`;
+    const written = (await stat(paths.previousHeader)).mtime.toISOString();
+    return (
+      `generation ${header.generation} of ${written} is in ${paths.previousHeader}: ` +
+      "if you know why this one is damaged, take that with --use-previous-header"
+    );
+  } catch {
+    return `the previous generation cannot be used either; ${NO_PREVIOUS}`;
+  }
+}
+
+/**
+ * A volume.json that parses and yet opens with no key may be damaged: where the copy of the same generation differs,
+ * the message says so.
+ */
+async function pointedAtPrevious(error: unknown, header: VolumeHeader, paths: VolumePaths): Promise<unknown> {
+  if (!(error instanceof UserError)) return error;
+  const previous = await readHeader(paths.previousHeader).catch(() => undefined);
+  if (previous === undefined || previous.generation !== header.generation) return error;
+  if (JSON.stringify(previous) === JSON.stringify(header)) return error;
+  return new UserError(
+    error.code,
+    `${error.message}; volume.json differs from its copy ${paths.previousHeader}`,
+    `one of the two was changed: ${await previousHint(paths)}`,
+  );
+}
+
+/** Writes a generation taken from volume.json.bak back as a new one, so that the pin's lowest still holds. */
+async function putBack(
+  header: VolumeHeader,
+  dk: Buffer,
+  pin: Pin | undefined,
+  paths: VolumePaths,
+): Promise<VolumeHeader> {
+  const { mac: _, ...body } = header;
+  const generation = Math.max(header.generation + 1, pin?.lowestGeneration ?? 0);
+  const bytes = sealHeader({ ...body, generation }, dk);
+  try {
+    await replaceHeader(paths, bytes, true);
+  } catch (error) {
+    throw new UserError(
+      errnoOf(error) === "ENOSPC" ? "NoSpace" : "Backing",
+      `${paths.header} cannot be written: ${messageOf(error)}`,
+      "make the backing directory writable",
+    );
+  }
+  return { ...body, generation, mac: JSON.parse(bytes.toString("utf8")).mac };
+}
+
+/** Pins the volume on its first mount here, or raises the pin to what was just verified. Returns warnings. */
+async function raisePin(
+  pin: Pin | undefined,
+  header: VolumeHeader,
+  slot: Slot,
+  place: string,
+): Promise<string[]> {
+  const wanted = pin === undefined ? pinOf(header, place) : raised(pin, header, slot, place);
+  if (JSON.stringify(wanted) === JSON.stringify(pin)) return [];
+  try {
+    await writePin(wanted);
+  } catch (error) {
+    return [
+      `the volume is not pinned on this host: ${pinPath(header.uuid)} cannot be written: ${messageOf(error)}`,
+    ];
+  }
+  return pin === undefined
+    ? [`first mount of volume ${header.uuid} on this host: pinned in ${pinPath(header.uuid)}`]
+    : [];
+}
+
+/** A key that the operator named and that opened the volume is allowed from now on. */
+function raised(pin: Pin, header: VolumeHeader, slot: Slot, place: string): Pin {
+  const used = slot.provider === "aws-kms" && !pin.keyArns.includes(slot.keyArn) ? [slot.keyArn] : [];
+  return {
+    ...pin,
+    keyArns: [...pin.keyArns, ...used],
+    lowestGeneration: Math.max(pin.lowestGeneration, header.generation),
+    backing: place,
+  };
+}

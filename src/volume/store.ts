@@ -1,0 +1,103 @@
+/** Reading and writing volume.json and its previous generation. */
+
+import { constants, link, lstat, open, rename, unlink } from "node:fs/promises";
+import { errnoOf, messageOf, UserError } from "../errors.js";
+import { HeaderDamage } from "../keys/parse.js";
+import { MAX_HEADER_BYTES, parseHeader, type VolumeHeader } from "./header.js";
+import { type VolumePaths, volumePaths } from "./paths.js";
+
+/** The paths of an existing volume. Throws UserError (NotAVolume) when the directory holds none. */
+export async function findVolume(backing: string): Promise<VolumePaths> {
+  const paths = volumePaths(backing);
+  let stat: Awaited<ReturnType<typeof lstat>>;
+  try {
+    stat = await lstat(paths.control);
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === "ENOENT" || errno === "ENOTDIR") {
+      throw new UserError(
+        "NotAVolume",
+        `${backing} is not a kmsfs volume (no ${paths.control})`,
+        "check the path, or make a volume with kmsfs init",
+      );
+    }
+    throw new UserError(
+      errno === "EACCES" ? "Privilege" : "Backing",
+      `${backing} cannot be read: ${messageOf(error)}`,
+      "check the path, and run as root",
+    );
+  }
+  if (!stat.isDirectory()) {
+    throw new UserError("NotAVolume", `${paths.control} is not a directory`, "check the path");
+  }
+  return paths;
+}
+
+/**
+ * The parsed, unauthenticated header in a file. Throws HeaderDamage; UserError for a newer format and for a file that
+ * cannot be opened; undefined when there is none.
+ */
+export async function readHeader(path: string): Promise<VolumeHeader | undefined> {
+  let handle: Awaited<ReturnType<typeof open>>;
+  try {
+    // The volume is written by an adversary: no link is followed, no fifo waited for.
+    handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return undefined;
+    if (errnoOf(error) === "ELOOP") throw new HeaderDamage("it is a symbolic link");
+    const code = errnoOf(error) === "EACCES" ? "Privilege" : "Backing";
+    throw new UserError(code, `${path} cannot be opened: ${messageOf(error)}`, "run as root");
+  }
+  try {
+    const stat = await handle.stat();
+    if (!stat.isFile()) throw new HeaderDamage("it is not a regular file");
+    if (stat.size > MAX_HEADER_BYTES) throw new HeaderDamage(`it is larger than ${MAX_HEADER_BYTES} bytes`);
+    return parseHeader(await handle.readFile());
+  } finally {
+    await handle.close();
+  }
+}
+
+async function writeFlushed(path: string, bytes: Buffer): Promise<void> {
+  const handle = await open(path, "w", 0o600);
+  try {
+    await handle.writeFile(bytes);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+export async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, "r");
+  await handle.sync().finally(() => handle.close());
+}
+
+/** Removes a file; that there is none is no error. */
+export async function removeIfThere(path: string): Promise<void> {
+  await unlink(path).catch((error: unknown) => {
+    if (errnoOf(error) !== "ENOENT") throw error;
+  });
+}
+
+/**
+ * Replaces volume.json so that a crash leaves the old one or the new one, and the old one as volume.json.bak.
+ * `keepPrevious`: what is replaced is damaged, the .bak stays as it is.
+ */
+export async function replaceHeader(paths: VolumePaths, bytes: Buffer, keepPrevious = false): Promise<void> {
+  await removeIfThere(paths.newHeader);
+  await writeFlushed(paths.newHeader, bytes);
+  if (!keepPrevious) {
+    await removeIfThere(paths.previousHeader);
+    await link(paths.header, paths.previousHeader);
+  }
+  await rename(paths.newHeader, paths.header);
+  await syncDirectory(paths.control);
+}
+
+/** The first generation, twice: as volume.json and, so that a damaged one is not the end, as volume.json.bak. */
+export async function writeFirstHeader(paths: VolumePaths, bytes: Buffer): Promise<void> {
+  await writeFlushed(paths.previousHeader, bytes);
+  await writeFlushed(paths.header, bytes);
+  await syncDirectory(paths.control);
+}

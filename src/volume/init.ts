@@ -1,0 +1,179 @@
+/** Makes a volume: all of it, or nothing is left behind. */
+
+import { randomUUID } from "node:crypto";
+import { mkdir, mkdtemp, open, realpath, rename, rm, rmdir, unlink } from "node:fs/promises";
+import { dirname, join, relative, resolve } from "node:path";
+import { errnoOf, messageOf, UserError } from "../errors.js";
+import { commitmentOf } from "../keys/domain.js";
+import { keyfileProvider, makeKeyfile } from "../keys/keyfile.js";
+import { passphraseProvider } from "../keys/passphrase.js";
+import type { DomainIdentity } from "../keys/provider.js";
+import type { Slot } from "../keys/slots.js";
+import { type Backing, chooseLog, prepareBacking, probeBacking, UNFINISHED } from "./backing.js";
+import { FORMAT, type HeaderBody, type LogParameters, sealHeader } from "./header.js";
+import { CONTROL, controlPaths } from "./paths.js";
+import { pinOf, pinPath, pinsClaiming, writePin } from "./pin.js";
+import { syncDirectory, writeFirstHeader } from "./store.js";
+
+export type KeySource =
+  | {
+      readonly provider: "aws-kms";
+      readonly keyId: string;
+      readonly context: Readonly<Record<string, string>>;
+      readonly timeoutMs: number;
+    }
+  | { readonly provider: "keyfile"; readonly path: string }
+  | { readonly provider: "passphrase"; readonly path: string };
+
+export interface InitOptions {
+  readonly backing: string;
+  readonly key: KeySource;
+  readonly blockSize: HeaderBody["blockSize"];
+  readonly label: string;
+  readonly log: Partial<LogParameters>;
+}
+
+export interface NewVolume {
+  readonly backing: string;
+  readonly header: HeaderBody;
+  /** The key file, when it did not exist and was made */
+  readonly madeKeyfile: string | undefined;
+  /** For the operator, one line each */
+  readonly warnings: readonly string[];
+}
+
+type Undo = () => Promise<unknown>;
+
+/** Throws UserError; whatever it made is gone again then. */
+export async function initVolume(options: InitOptions): Promise<NewVolume> {
+  if (process.geteuid?.() !== 0) {
+    throw new UserError(
+      "Privilege",
+      "kmsfs init needs root (records of links are trusted xattrs)",
+      "run it as root",
+    );
+  }
+  const undo: Undo[] = [];
+  try {
+    return await make(options, undo);
+  } catch (error) {
+    for (const step of undo.reverse()) await step().catch(() => undefined);
+    if (error instanceof UserError) throw error;
+    throw new UserError(
+      errnoOf(error) === "ENOSPC" ? "NoSpace" : "Backing",
+      `no volume was made in ${options.backing}: ${messageOf(error)}`,
+      "nothing was left behind; check the directory and its file system",
+    );
+  }
+}
+
+async function make(options: InitOptions, undo: Undo[]): Promise<NewVolume> {
+  const backing = await prepareBacking(options.backing);
+  if (backing.made) undo.push(() => rmdir(backing.path));
+  await probeBacking(backing.path);
+  const log = await chooseLog(backing.path, options.log);
+  const madeKeyfile = await keyfileFor(options.key, backing, undo);
+
+  const identity: DomainIdentity = { uuid: randomUUID(), domain: "volume" };
+  const { slot, domainKey } = await newKey(options.key, identity);
+  const created = new Date().toISOString();
+  let bytes: Buffer;
+  let body: HeaderBody;
+  try {
+    body = {
+      format: FORMAT,
+      kind: "files",
+      uuid: identity.uuid,
+      blockSize: options.blockSize,
+      features: ["trusted-records"],
+      log,
+      generation: 1,
+      created,
+      commitment: commitmentOf(domainKey, identity.uuid),
+      slots: [{ ...slot, id: 1, label: options.label, created }],
+    };
+    bytes = sealHeader(body, domainKey);
+  } finally {
+    domainKey.fill(0);
+  }
+
+  await writeControl(backing.path, bytes, undo);
+  const warnings = await pinNew(body, backing.path);
+  return { backing: backing.path, header: body, madeKeyfile, warnings };
+}
+
+type Unnumbered = Slot extends infer S
+  ? S extends Slot
+    ? Omit<S, "id" | "label" | "created">
+    : never
+  : never;
+
+async function newKey(
+  source: KeySource,
+  identity: DomainIdentity,
+): Promise<{ slot: Unnumbered; domainKey: Buffer }> {
+  switch (source.provider) {
+    case "aws-kms": {
+      const { awsKmsProvider } = await import("../keys/aws-kms.js");
+      return awsKmsProvider.create(identity, source);
+    }
+    case "keyfile":
+      return keyfileProvider.create(identity, source);
+    case "passphrase":
+      return passphraseProvider.create(identity, source);
+  }
+}
+
+/** Makes the key file when there is none. A key beside what it seals protects nothing: refused. */
+async function keyfileFor(source: KeySource, backing: Backing, undo: Undo[]): Promise<string | undefined> {
+  if (source.provider === "aws-kms") return undefined;
+  const path = resolve(source.path);
+  const place = await realpath(dirname(path)).catch(() => dirname(path));
+  if (!relative(backing.path, place).startsWith("..")) {
+    throw new UserError(
+      "KeyFile",
+      `${path} lies inside the backing directory`,
+      "keep the key off the volume",
+    );
+  }
+  if (source.provider === "passphrase" || !(await makeKeyfile(path))) return undefined;
+  undo.push(() => unlink(path));
+  return path;
+}
+
+/** Builds the control directory under a temporary name and renames it: it is there whole or not at all. */
+async function writeControl(backing: string, header: Buffer, undo: Undo[]): Promise<void> {
+  const unfinished = await mkdtemp(join(backing, UNFINISHED));
+  undo.push(() => rm(unfinished, { recursive: true, force: true }));
+  const paths = controlPaths(unfinished);
+  await mkdir(paths.log, { mode: 0o700 });
+  await mkdir(paths.links, { mode: 0o700 });
+  await (await open(paths.lock, "wx", 0o600)).close();
+  await writeFirstHeader(paths, header);
+  const control = join(backing, CONTROL);
+  try {
+    await rename(unfinished, control);
+  } catch (error) {
+    if (errnoOf(error) !== "ENOTEMPTY" && errnoOf(error) !== "EEXIST") throw error;
+    throw new UserError(
+      "Backing",
+      `another kmsfs init made a volume in ${backing} meanwhile`,
+      "mount that one",
+    );
+  }
+  undo.push(() => rm(control, { recursive: true, force: true }));
+  await syncDirectory(backing);
+}
+
+/** Pins the new volume, and lets go of what was pinned at this path before: the operator asked for a new one here. */
+async function pinNew(body: HeaderBody, backing: string): Promise<string[]> {
+  try {
+    for (const old of await pinsClaiming(backing, body.uuid)) await writePin({ ...old, backing: null });
+    await writePin(pinOf(body, backing));
+    return [];
+  } catch (error) {
+    return [
+      `the volume is not pinned on this host: ${pinPath(body.uuid)} cannot be written: ${messageOf(error)}`,
+    ];
+  }
+}

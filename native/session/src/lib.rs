@@ -1,1 +1,20 @@
-//! FUSE sessions: requests from /dev/fuse in, replies out.
+//! FUSE sessions: requests from /dev/fuse in, replies out, by several threads. Speaks the kernel's FUSE ABI
+//! (linux/fuse.h) from 7.31 on, and knows the file system only as [`kmsfs_namespace::ops::FileSystem`].
+
+mod abi;
+mod buffer;
+mod counters;
+mod device;
+mod dispatch;
+mod init;
+mod reply;
+mod request;
+mod seeker;
+mod session;
+#[cfg(test)]
+mod wire_tests;
+mod worker;
+mod writers;
+
+pub use counters::{Counters, OPCODES};
+pub use session::{serve, Ended, Error, Options, Result};

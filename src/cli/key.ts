@@ -1,6 +1,7 @@
 import type { ArgumentsCamelCase, Argv, CommandModule } from "yargs";
 import type { Slot } from "../keys/slots.js";
 import type { VolumeHeader } from "../volume/header.js";
+import { openOptions, type UnlockArguments, withUnlockOptions } from "./unlock-options.js";
 
 interface ListOptions {
   backing: string;
@@ -68,9 +69,27 @@ const list: CommandModule<object, ListOptions> = {
   },
 };
 
+const check: CommandModule<object, UnlockArguments & { backing: string }> = {
+  command: "check <backing>",
+  describe: "open the volume's key and verify volume.json with it; mounts and changes nothing",
+  builder: (argv: Argv) =>
+    withUnlockOptions(argv).positional("backing", {
+      type: "string",
+      demandOption: true,
+      describe: "the backing directory",
+    }),
+  handler: async (argv) => {
+    const { openVolume } = await import("../volume/open.js");
+    const { header, dk, slot } = await openVolume(argv.backing, openOptions(argv, "read"));
+    dk.fill(0);
+    console.log(`slot ${slot.id} (${slot.provider}, ${describe(slot)}) opens volume ${header.uuid}`);
+    console.log(`volume.json, generation ${header.generation}: MAC and commitment verified`);
+  },
+};
+
 export const command: CommandModule = {
   command: "key",
   describe: "key slots of a volume",
-  builder: (argv) => argv.command(list).demandCommand(1, "no key command given"),
+  builder: (argv) => argv.command(list).command(check).demandCommand(1, "no key command given"),
   handler: () => undefined,
 };

@@ -27,6 +27,8 @@ function encryptionContext(identity: DomainIdentity, pairs: Readonly<Record<stri
 
 /** Endpoint, credentials, retry mode and attempts come from the SDK's own chain; so does an absent region. */
 function clientFor(region: string | undefined, timeoutMs: number): KMSClient {
+  // Several lines on stderr about the SDK's plans for Node versions, where kmsfs promises one.
+  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= "true";
   return new KMSClient({
     ...(region === undefined ? {} : { region }),
     requestHandler: {
@@ -88,7 +90,7 @@ export const awsKmsProvider: KeyProvider<AwsKmsSlot, AwsKmsOptions> = {
       throw new UserError("Usage", `bad encryption context: ${problem}`, "give --context NAME=VALUE");
     }
     const client = clientFor(keyId.startsWith("arn:") ? keyId.split(":")[3] : undefined, timeoutMs);
-    const call: KmsCall = { action: "kms:GenerateDataKey", key: keyId, where: "no region yet", timeoutMs };
+    const call: KmsCall = { action: "kms:GenerateDataKey", key: keyId, where: "no region", timeoutMs };
     const { answer, region } = await underDeadline(client, call, async (abortSignal) => {
       const region = await client.config.region();
       call.where = `region ${region}`;

@@ -61,5 +61,6 @@ function report(error: unknown): number {
 }
 
 main(process.argv.slice(2)).catch((error: unknown) => {
-  process.exitCode = report(error);
+  // Not exitCode: after a deadline the AWS SDK may still hold sockets and timers open.
+  process.exit(report(error));
 });

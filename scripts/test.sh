@@ -1,0 +1,17 @@
+#!/bin/sh
+# Everything in this repository: cargo test and tap. The last line counts what both runners said.
+set -u
+cd "$(dirname "$0")/.."
+
+scripts/setup.sh || exit 1
+[ ! -x scripts/setup-moto.sh ] || scripts/setup-moto.sh || exit 1
+npx --no-install tsc -p tsconfig.test.json || exit 1
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# To a file and to the screen; a pipe's own status is tee's.
+( cargo test --release --locked --workspace --no-fail-fast --manifest-path native/Cargo.toml 2>&1; echo $? >"$work/cargo.status" ) | tee "$work/cargo.out"
+( npx --no-install tap run --reporter=tap 2>&1; echo $? >"$work/tap.status" ) | tee "$work/tap.out" | grep -E '^(not ok|ok|Bail out|# )|^ +not ok' || true
+
+node scripts/count-tests.mjs "$work"

@@ -1,0 +1,133 @@
+/**
+ * The control socket of a mount's daemon, root's alone: one JSON object a line, either way.
+ *
+ *   {"request":"status"}             -> {"status":{...}}
+ *   {"request":"stop","lazy":bool}   -> {"stop":"done"|"busy"|"failed","detail":"..."}
+ *   {"request":"watch"}              -> {"ended":{...}} once nothing of the mount is left, then the end of the stream
+ *   anything else                    -> {"error":"..."}
+ */
+
+import { chmodSync, rmSync } from "node:fs";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import type { ExitCodeName } from "../cli/exit-codes.js";
+import { errnoOf, messageOf, UserError } from "../errors.js";
+import { LineReader } from "./lines.js";
+import type { Counters, OpenedMessage } from "./protocol.js";
+import type { MountState } from "./state.js";
+
+export interface LiveStatus {
+  readonly mount: MountState;
+  /** null when the engine did not answer */
+  readonly counters: Counters | null;
+  readonly recovery: OpenedMessage["recovery"];
+  readonly tamperEvents: number;
+  readonly warnings: readonly string[];
+  /** why the last stop was refused; null when none was */
+  readonly stopRefused: string | null;
+}
+
+export interface StopReply {
+  readonly stop: "done" | "busy" | "failed";
+  readonly detail: string;
+}
+
+export interface Ended {
+  readonly code: ExitCodeName;
+  readonly message: string;
+}
+
+export interface ControlHandlers {
+  status(): Promise<LiveStatus>;
+  stop(lazy: boolean): Promise<StopReply>;
+}
+
+export class ControlServer {
+  readonly #server: Server;
+  readonly #watchers = new Set<Socket>();
+
+  private constructor(server: Server) {
+    this.#server = server;
+  }
+
+  /** Listens at `path`, in a directory that only root may enter. Throws UserError (InUse) when somebody does. */
+  static async listen(path: string, handlers: ControlHandlers): Promise<ControlServer> {
+    if (await isListening(path)) {
+      throw new UserError(
+        "InUse",
+        `another kmsfs daemon listens on ${path}`,
+        "kmsfs status says what is mounted",
+      );
+    }
+    rmSync(path, { force: true });
+    const server = createServer();
+    const control = new ControlServer(server);
+    server.on("connection", (socket) => control.#serve(socket, handlers));
+    await new Promise<void>((done, failed) => {
+      server.once("error", failed);
+      server.listen(path, done);
+    });
+    chmodSync(path, 0o600);
+    return control;
+  }
+
+  /** Tells the watchers and closes. */
+  async close(ended: Ended): Promise<void> {
+    this.#server.close();
+    await Promise.all(
+      [...this.#watchers].map(
+        (socket) =>
+          new Promise<void>((done) => {
+            socket.once("close", () => done());
+            socket.end(`${JSON.stringify({ ended })}\n`);
+          }),
+      ),
+    );
+  }
+
+  #serve(socket: Socket, handlers: ControlHandlers): void {
+    const lines = new LineReader();
+    socket.on("error", () => socket.destroy());
+    socket.on("close", () => this.#watchers.delete(socket));
+    socket.on("data", (chunk: Buffer) => {
+      let requests: string[];
+      try {
+        requests = lines.push(chunk);
+      } catch {
+        socket.destroy();
+        return;
+      }
+      for (const line of requests) {
+        this.#answer(socket, line, handlers).then(
+          (reply) => reply !== undefined && socket.write(`${JSON.stringify(reply)}\n`),
+          (error: unknown) => socket.write(`${JSON.stringify({ error: messageOf(error) })}\n`),
+        );
+      }
+    });
+  }
+
+  async #answer(socket: Socket, line: string, handlers: ControlHandlers): Promise<object | undefined> {
+    const { request, lazy } = JSON.parse(line) as { request?: unknown; lazy?: unknown };
+    if (request === "status") return { status: await handlers.status() };
+    if (request === "stop") return handlers.stop(lazy === true);
+    if (request === "watch") {
+      this.#watchers.add(socket);
+      return undefined;
+    }
+    return { error: "unknown request" };
+  }
+}
+
+/** Whether a process accepts connections there. */
+function isListening(path: string): Promise<boolean> {
+  return new Promise((done, failed) => {
+    const socket = connect(path);
+    socket.once("connect", () => {
+      socket.destroy();
+      done(true);
+    });
+    socket.once("error", (error) => {
+      if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ECONNREFUSED") done(false);
+      else failed(error);
+    });
+  });
+}

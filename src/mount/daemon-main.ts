@@ -1,0 +1,87 @@
+/** Entry of the daemon's process: fd 3 is the CLI's report channel, fd 4 the key channel, passed on unread. */
+
+import { Socket } from "node:net";
+import { ExitCode } from "../cli/exit-codes.js";
+import { messageOf, UserError } from "../errors.js";
+import { Daemon, type DaemonConfig } from "./daemon.js";
+import { LineReader } from "./lines.js";
+import { log } from "./log.js";
+
+const REPORT_FD = 3;
+const KEY_FD = 4;
+
+export type Report =
+  | { mounted: true }
+  | { error: { code: string; message: string; hint?: string | undefined } };
+
+/** The one line that the CLI sends first. Rejects when the CLI is gone before. */
+function readConfig(report: Socket): Promise<DaemonConfig> {
+  return new Promise((done, failed) => {
+    const lines = new LineReader();
+    report.on("data", (chunk: Buffer) => {
+      const [line] = lines.push(chunk);
+      if (line !== undefined) done(JSON.parse(line) as DaemonConfig);
+    });
+    report.once("close", () => failed(new Error("the command that started this daemon is gone")));
+  });
+}
+
+async function main(): Promise<number> {
+  process.title = "kmsfs-daemon";
+  process.umask(0o077);
+  const report = new Socket({ fd: REPORT_FD, readable: true, writable: true });
+  report.on("error", () => undefined);
+  const send = (message: Report): Promise<void> =>
+    new Promise((done) => {
+      report.once("close", () => done());
+      report.end(`${JSON.stringify(message)}\n`, () => done());
+    });
+  const daemon = new Daemon(await readConfig(report));
+  // Nobody waits for this mount any more: it must not come up unasked.
+  const abandoned = (): void => void daemon.abort();
+  report.once("close", abandoned);
+  stopOnSignals(daemon);
+  try {
+    await daemon.start(KEY_FD);
+  } catch (error) {
+    report.off("close", abandoned);
+    const { code, message, hint } =
+      error instanceof UserError ? error : new UserError("Unexpected", messageOf(error));
+    log(`not mounted: ${message}`);
+    await send({ error: { code, message, hint } });
+    return ExitCode[code];
+  }
+  report.off("close", abandoned);
+  const ended = daemon.ended();
+  await send({ mounted: true });
+  return ExitCode[(await ended).code];
+}
+
+/** The first signal unmounts, and is refused while the mount is in use; the next one detaches it lazily. */
+function stopOnSignals(daemon: Daemon): void {
+  let refused = false;
+  const stop = async (): Promise<void> => {
+    const reply = await daemon.stop(refused);
+    if (reply.stop === "done") return;
+    refused = true;
+    log(
+      "the next signal detaches the mount: what is open stays usable, and the mount ends with its last user",
+    );
+  };
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => void stop().catch((error: unknown) => log(messageOf(error))));
+  }
+  process.on("SIGHUP", () => undefined);
+}
+
+// A fault in here is not a reason to take a mount away from its users.
+process.on("uncaughtException", (error) => log(`unexpected failure: ${error.stack ?? error.message}`));
+process.on("unhandledRejection", (error) => log(`unexpected failure: ${messageOf(error)}`));
+
+main().then(
+  (code) => process.exit(code),
+  (error: unknown) => {
+    log(messageOf(error));
+    process.exit(ExitCode.Unexpected);
+  },
+);

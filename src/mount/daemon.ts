@@ -1,0 +1,205 @@
+/**
+ * The daemon of one mount: keeps /dev/fuse, starts the engine and watches it, answers the control socket. It never
+ * sees a key. Once the mount is up, nothing that goes wrong here may end it: only the engine's end or a stop does.
+ */
+
+import { closeSync } from "node:fs";
+import { messageOf, UserError } from "../errors.js";
+import { usersOf } from "./busy.js";
+import { ControlServer, type Ended, type LiveStatus, type StopReply } from "./control.js";
+import { Engine } from "./engine.js";
+import { mountFuse, openFuse, raiseReadAhead, unmountFuse } from "./fuse-mount.js";
+import { log } from "./log.js";
+import { type MountEntry, mountAt } from "./mountinfo.js";
+import type { MountOptions } from "./options.js";
+import { controlSocket } from "./places.js";
+import { type ProcessId, processId } from "./process-id.js";
+import type { OpenedMessage } from "./protocol.js";
+import { type MountState, makeRunDirectory, removeRunDirectory, writeState } from "./state.js";
+
+/** What the CLI tells the daemon; nothing in it is secret. */
+export interface DaemonConfig {
+  /** absolute and resolved, as are `dir` and `engine` */
+  readonly backing: string;
+  readonly dir: string;
+  readonly uuid: string;
+  readonly engine: string;
+  readonly options: MountOptions;
+  readonly optionNames: readonly string[];
+  readonly log: string | null;
+}
+
+const WARNINGS_KEPT = 20;
+
+export class Daemon {
+  readonly #config: DaemonConfig;
+  #fuseFd: number | undefined;
+  #control: ControlServer | undefined;
+  #engine: Engine | undefined;
+  #entry: MountEntry | undefined;
+  #state: MountState | undefined;
+  #recovery: OpenedMessage["recovery"] = { commits: 0, files: 0, gone: 0, droppedTail: false };
+  #tamperEvents = 0;
+  #warnings: string[] = [];
+  #stopRefused: string | null = null;
+
+  constructor(config: DaemonConfig) {
+    this.#config = config;
+  }
+
+  /**
+   * Brings the mount up; `keyFd` is handed to the engine unread and closed. Throws UserError, and leaves nothing
+   * mounted then.
+   */
+  async start(keyFd: number): Promise<void> {
+    const { backing, dir, options } = this.#config;
+    const runDir = makeRunDirectory(dir);
+    this.#control = await ControlServer.listen(controlSocket(runDir), {
+      status: () => this.#status(),
+      stop: (lazy) => this.stop(lazy),
+    });
+    try {
+      this.#fuseFd = openFuse();
+      const engine = this.#startEngine(keyFd, this.#fuseFd);
+      engine.start({
+        backing,
+        readOnly: options.readOnly,
+        cacheBytes: options.cacheBytes,
+        writeback: options.writeback,
+        mlock: options.mlock,
+        debug: options.debug,
+      });
+      this.#recovery = (await engine.opened()).recovery;
+      const serving = engine.serving();
+      // Awaited below: until then its failure is nobody's, and Node would end the process for it.
+      serving.catch(() => undefined);
+      this.#entry = await mountFuse(this.#fuseFd, backing, dir, options);
+      await serving;
+      this.#record(engine);
+    } catch (error) {
+      await this.abort();
+      throw error;
+    }
+    const { commits, files, gone, droppedTail } = this.#recovery;
+    log(`mounted ${backing} on ${dir}, volume ${this.#config.uuid}`);
+    if (commits > 0 || droppedTail) log(`recovered ${commits} commits of ${files} files, ${gone} gone`);
+    await raiseReadAhead(this.#entry).catch((error: unknown) =>
+      this.#warn(`read-ahead: ${messageOf(error)}`),
+    );
+  }
+
+  /** Takes down what `start` has made so far. */
+  async abort(): Promise<void> {
+    this.#engine?.kill();
+    this.#closeFuse();
+    if (this.#isMounted()) await unmountFuse(this.#config.dir, true);
+    await this.#engine?.gone;
+    removeRunDirectory(this.#config.dir);
+    await this.#control?.close({ code: "EngineFailed", message: "the mount did not come up" });
+  }
+
+  /** Waits for the end of a mount that is up, and cleans up behind it. */
+  async ended(): Promise<Ended> {
+    const engine = this.#engine;
+    if (engine === undefined) throw new Error("not started");
+    const { status, signal } = await engine.gone;
+    const wasMounted = this.#isMounted();
+    // The last descriptor of the connection: who waits for an answer now gets an error instead of waiting for ever.
+    this.#closeFuse();
+    if (wasMounted) await unmountFuse(this.#config.dir, true);
+    const how = signal === null ? `ended with status ${status}` : `was killed by ${signal}`;
+    const ended: Ended =
+      status === 0 && !wasMounted
+        ? { code: "Ok", message: "unmounted" }
+        : {
+            code: engine.failure?.code ?? "EngineFailed",
+            message:
+              engine.failure?.line ?? `the engine ${how}; what was committed is recovered by the next mount`,
+          };
+    log(ended.code === "Ok" ? `unmounted ${this.#config.dir}` : ended.message);
+    removeRunDirectory(this.#config.dir);
+    await this.#control?.close(ended);
+    return ended;
+  }
+
+  /** Unmounts. Resolves when umount(8) has answered; `ended` does when everything is written. */
+  async stop(lazy: boolean): Promise<StopReply> {
+    const { dir } = this.#config;
+    if (this.#state === undefined) {
+      await this.abort();
+      return { stop: "done", detail: "the mount was not up yet" };
+    }
+    if (!this.#isMounted()) return { stop: "done", detail: "already unmounted, still being written" };
+    const result = await unmountFuse(dir, lazy);
+    if (result === "done") return { stop: "done", detail: "" };
+    const users = result === "busy" ? usersOf(dir) : [];
+    const detail =
+      result === "busy"
+        ? `${dir} is in use${users.length > 0 ? ` by ${users.join(", ")}` : ""}`
+        : `umount(8): ${result.failed}`;
+    this.#stopRefused = detail;
+    log(`not unmounted: ${detail}`);
+    return { stop: result === "busy" ? "busy" : "failed", detail };
+  }
+
+  #startEngine(keyFd: number, fuseFd: number): Engine {
+    const engine = new Engine(this.#config.engine, keyFd, fuseFd);
+    closeSync(keyFd);
+    engine.on("warning", (message) => this.#warn(message));
+    engine.on("tamper", ({ event, file, detail }) => {
+      this.#tamperEvents += 1;
+      log(`${event}: file ${file ?? "?"}: ${detail ?? ""}`);
+    });
+    this.#engine = engine;
+    return engine;
+  }
+
+  #record(engine: Engine): void {
+    const { backing, dir, uuid, optionNames } = this.#config;
+    this.#state = {
+      version: 1,
+      backing,
+      dir,
+      uuid,
+      since: new Date().toISOString(),
+      options: optionNames,
+      daemon: identity(process.pid),
+      engine: identity(engine.pid),
+      log: this.#config.log,
+    };
+    writeState(this.#state);
+  }
+
+  async #status(): Promise<LiveStatus> {
+    if (this.#state === undefined) throw new UserError("NotMounted", "the mount is not up yet");
+    return {
+      mount: this.#state,
+      counters: (await this.#engine?.counters()) ?? null,
+      recovery: this.#recovery,
+      tamperEvents: this.#tamperEvents,
+      warnings: this.#warnings,
+      stopRefused: this.#stopRefused,
+    };
+  }
+
+  /** Whether our own file system, and not a later one, is what is mounted there. */
+  #isMounted(): boolean {
+    return this.#entry !== undefined && mountAt(this.#config.dir)?.device === this.#entry.device;
+  }
+
+  #closeFuse(): void {
+    if (this.#fuseFd !== undefined) closeSync(this.#fuseFd);
+    this.#fuseFd = undefined;
+  }
+
+  #warn(message: string): void {
+    log(`warning: ${message}`);
+    this.#warnings = [...this.#warnings, message].slice(-WARNINGS_KEPT);
+  }
+}
+
+function identity(pid: number | undefined): ProcessId {
+  const id = pid === undefined ? undefined : processId(pid);
+  if (id === undefined) throw new UserError("EngineFailed", "the engine ended while the mount came up");
+  return id;
+}

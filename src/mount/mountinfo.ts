@@ -1,0 +1,46 @@
+/** /proc/self/mountinfo, see proc_pid_mountinfo(5). */
+
+import { readFileSync } from "node:fs";
+
+export const FS_TYPE = "fuse.kmsfs";
+
+export interface MountEntry {
+  /** "major:minor" of the file system */
+  readonly device: string;
+  readonly mountPoint: string;
+  readonly fsType: string;
+  readonly source: string;
+}
+
+/** One entry for each line, in the order of mounting: the last one at a mount point is the visible one. */
+export function parseMountinfo(text: string): MountEntry[] {
+  return text.split("\n").flatMap((line) => {
+    const [left, right] = line.split(" - ");
+    const before = left?.split(" ") ?? [];
+    const after = right?.split(" ") ?? [];
+    const [device, mountPoint, fsType, source] = [before[2], before[4], after[0], after[1]];
+    if (device === undefined || mountPoint === undefined || fsType === undefined) return [];
+    return [{ device, mountPoint: unescapeOctal(mountPoint), fsType, source: unescapeOctal(source ?? "") }];
+  });
+}
+
+export function readMounts(): MountEntry[] {
+  return parseMountinfo(readFileSync("/proc/self/mountinfo", "utf8"));
+}
+
+/** The visible mount at exactly this path, absolute and resolved, or undefined. Touches no file system. */
+export function mountAt(path: string): MountEntry | undefined {
+  return readMounts().findLast((entry) => entry.mountPoint === path);
+}
+
+/** The kernel writes space, tab, newline and backslash as \ooo; names are bytes, so runs are decoded as UTF-8. */
+function unescapeOctal(text: string): string {
+  return text.replace(/(?:\\[0-3][0-7]{2})+/g, (run) =>
+    Buffer.from(
+      run
+        .split("\\")
+        .slice(1)
+        .map((octal) => Number.parseInt(octal, 8)),
+    ).toString("utf8"),
+  );
+}

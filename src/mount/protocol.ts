@@ -1,0 +1,88 @@
+/** The messages of docs/engine-protocol.md, as TypeScript sees them. */
+
+import type { ExitCodeName } from "../cli/exit-codes.js";
+
+export const PROTOCOL_VERSION = 1;
+
+export interface UnlockMessage {
+  type: "unlock";
+  version: typeof PROTOCOL_VERSION;
+  uuid: string;
+  blockSize: number;
+  generation: number;
+  features: string[];
+  log: { segmentSize: number; segments: number };
+  /** base64 */
+  commitment: string;
+}
+
+export interface StartMessage {
+  type: "start";
+  version: typeof PROTOCOL_VERSION;
+  /** absolute */
+  backing: string;
+  readOnly: boolean;
+  cacheBytes: number;
+  writeback: boolean;
+  mlock: "try" | "require";
+  debug: boolean;
+}
+
+export type ToEngine = StartMessage | { type: "status"; id: number } | { type: "stop" };
+
+export type FailureCode =
+  | "in-use"
+  | "wrong-key"
+  | "damaged"
+  | "unsupported"
+  | "io"
+  | "no-space"
+  | "usage"
+  | "memory-lock"
+  | "internal";
+
+export interface FailedMessage {
+  type: "failed";
+  code: FailureCode;
+  message: string;
+}
+
+export interface OpenedMessage {
+  type: "opened";
+  recovery: { commits: number; files: number; gone: number; droppedTail: boolean };
+}
+
+export type Counters = Record<string, number>;
+
+export type FromEngine =
+  | OpenedMessage
+  | { type: "serving" }
+  | { type: "status"; id: number; counters: Counters }
+  | { type: "event"; event: string; file?: string | null; detail?: string | null }
+  | { type: "warning"; message: string }
+  | FailedMessage;
+
+export type KeyReply = { type: "unlocked" } | FailedMessage;
+
+/** The exit code that stands for what the engine could not do. */
+export const EXIT_OF_FAILURE: Readonly<Record<FailureCode, ExitCodeName>> = {
+  "in-use": "InUse",
+  "wrong-key": "WrongKey",
+  damaged: "Damaged",
+  unsupported: "Backing",
+  io: "EngineFailed",
+  "no-space": "NoSpace",
+  usage: "Usage",
+  "memory-lock": "MemoryLock",
+  internal: "EngineFailed",
+};
+
+/** What to do about it. */
+export const HINT_OF_FAILURE: Readonly<Partial<Record<FailureCode, string>>> = {
+  "in-use": "kmsfs status says where it is mounted; unmount it there first",
+  "wrong-key": "give the key file, passphrase or KMS key that this volume was made with",
+  damaged: "kmsfs verify says what still authenticates; restore the rest from a snapshot",
+  unsupported: "use a directory on ext4 or xfs",
+  "no-space": "make room on the backing file system",
+  "memory-lock": "raise RLIMIT_MEMLOCK, or mount with -o mlock=try",
+};

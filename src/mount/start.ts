@@ -1,0 +1,152 @@
+/** The CLI's side of a mount: opens the volume, starts the daemon, hands the key to the engine. */
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, mkdirSync, openSync } from "node:fs";
+import { dirname, join } from "node:path";
+import type { Duplex } from "node:stream";
+import { fileURLToPath } from "node:url";
+import { isExitCodeName } from "../cli/exit-codes.js";
+import { messageOf, UserError } from "../errors.js";
+import { type OpenedVolume, type OpenOptions, openVolume } from "../volume/open.js";
+import { checkPlaces, type MountPlaces, requireRoot } from "./checks.js";
+import type { DaemonConfig } from "./daemon.js";
+import type { Report } from "./daemon-main.js";
+import { engineBinary } from "./engine-binary.js";
+import { encodeFrame } from "./frames.js";
+import { LineReader } from "./lines.js";
+import { parseMountOptions } from "./options.js";
+import { logBase, logFile } from "./places.js";
+import type { UnlockMessage } from "./protocol.js";
+import { checkUnlock } from "./schema.js";
+
+export interface MountRequest {
+  readonly backing: string;
+  readonly dir: string;
+  /** each one a `-o` list */
+  readonly options: readonly string[];
+  readonly open: OpenOptions;
+  /** the daemon writes its log to this process's standard error */
+  readonly logToStderr: boolean;
+}
+
+/** Mounts a volume; resolves with warnings for the operator when the mount is up. Throws UserError. */
+export async function startMount(request: MountRequest): Promise<readonly string[]> {
+  requireRoot("mount");
+  const options = parseMountOptions(request.options);
+  const engine = engineBinary();
+  const places = await checkPlaces(request.backing, request.dir);
+  const volume = await openVolume(places.backing, request.open);
+  try {
+    const log = request.logToStderr ? null : logFile(volume.header.uuid);
+    const config: DaemonConfig = {
+      ...places,
+      uuid: volume.header.uuid,
+      engine,
+      options,
+      optionNames: request.options.flatMap((list) => list.split(",")).filter((name) => name !== ""),
+      log,
+    };
+    await bringUp(config, volume, places);
+    return volume.warnings;
+  } finally {
+    volume.dk.fill(0);
+  }
+}
+
+async function bringUp(config: DaemonConfig, volume: OpenedVolume, places: MountPlaces): Promise<void> {
+  const daemon = spawnDaemon(config, places);
+  const [report, key] = [daemon.stdio[3] as Duplex, daemon.stdio[4] as Duplex];
+  const answer = readReport(daemon, report);
+  // What ends the engine or the daemon is in the report; a channel that breaks with it says nothing more.
+  key.on("error", () => undefined).resume();
+  report.write(`${JSON.stringify(config)}\n`);
+  key.write(encodeFrame(unlockMessage(volume)));
+  await new Promise<void>((done) => key.write(volume.dk, () => done()));
+  volume.dk.fill(0);
+  try {
+    const outcome = await answer;
+    if ("error" in outcome) throw reported(outcome.error, config.log);
+  } finally {
+    report.destroy();
+    key.destroy();
+    daemon.unref();
+  }
+}
+
+function spawnDaemon(config: DaemonConfig, { backing, dir }: MountPlaces): ChildProcess {
+  const main = join(dirname(fileURLToPath(import.meta.url)), "daemon-main.js");
+  const logFd = config.log === null ? undefined : openLog(config.log);
+  try {
+    return spawn(process.execPath, [main, backing, dir], {
+      detached: true,
+      cwd: "/",
+      env: daemonEnvironment(),
+      stdio: ["ignore", logFd ?? 2, logFd ?? 2, "pipe", "pipe"],
+    });
+  } finally {
+    if (logFd !== undefined) closeSync(logFd);
+  }
+}
+
+/** Credentials and the rest of the operator's environment are none of the daemon's business. */
+function daemonEnvironment(): NodeJS.ProcessEnv {
+  const kept = ["KMSFS_RUN", "KMSFS_LOG", "TZ"].flatMap((name) => {
+    const value = process.env[name];
+    return value === undefined ? [] : [[name, value]];
+  });
+  return { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", ...Object.fromEntries(kept) };
+}
+
+function openLog(path: string): number {
+  try {
+    mkdirSync(logBase(), { recursive: true, mode: 0o700 });
+    return openSync(path, "a", 0o600);
+  } catch (error) {
+    throw new UserError(
+      "Unexpected",
+      `the log ${path}: ${messageOf(error)}`,
+      "set KMSFS_LOG to another directory",
+    );
+  }
+}
+
+function unlockMessage({ header }: OpenedVolume): UnlockMessage {
+  const { uuid, blockSize, generation, features, log, commitment } = header;
+  const message: UnlockMessage = {
+    type: "unlock",
+    version: 1,
+    uuid,
+    blockSize,
+    generation,
+    features: [...features],
+    log: { segmentSize: log.segmentSize, segments: log.segments },
+    commitment,
+  };
+  checkUnlock(message);
+  return message;
+}
+
+/** The daemon's one line; an error of our own when it ends without. */
+function readReport(daemon: ChildProcess, report: Duplex): Promise<Report> {
+  return new Promise((done) => {
+    const lines = new LineReader();
+    const silent = (why: string): void =>
+      done({ error: { code: "EngineFailed", message: `the daemon ended before the mount was up${why}` } });
+    report.on("data", (chunk: Buffer) => {
+      const [line] = lines.push(chunk);
+      if (line !== undefined) done(JSON.parse(line) as Report);
+    });
+    report.on("error", () => undefined);
+    report.on("close", () => silent(""));
+    daemon.on("error", (error) => silent(`: ${messageOf(error)}`));
+  });
+}
+
+function reported(
+  error: { code: string; message: string; hint?: string | undefined },
+  log: string | null,
+): UserError {
+  const code = isExitCodeName(error.code) ? error.code : "Unexpected";
+  const hint = error.hint ?? (log === null ? undefined : `the log is ${log}`);
+  return new UserError(code, error.message, hint);
+}

@@ -176,7 +176,7 @@ export function kmsFailure(error: unknown, call: KmsCall): UserError {
   const known = byName(name, call) ?? byTransport(thrown, call);
   const subject = `${call.action} with ${call.key} (${call.where})`;
   if (known !== undefined) {
-    const said = requestId === undefined ? "" : ` [${name}, request ${requestId}]`;
+    const said = requestId === undefined || name === "Error" ? "" : ` [${name}, request ${requestId}]`;
     return new UserError(known.code, `${subject}: ${known.what}${said}`, known.hint);
   }
   if (status !== undefined && (status >= 500 || status === 200)) {

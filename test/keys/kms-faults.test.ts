@@ -1,0 +1,52 @@
+import t from "tap";
+import { kmsFixture } from "../support/kms-fixture.js";
+import { type Behaviour, KmsStandin } from "../support/kms-standin.js";
+import { showsKey } from "../support/run-kmsfs.js";
+
+const { kms, check, init, refusedWith } = await kmsFixture(t);
+
+const RECOVERS: [string, Behaviour][] = [
+  ["throttled twice", { kind: "throttle", times: 2 }],
+  ["failing once by itself", { kind: "internal-error", times: 1 }],
+  ["slow", { kind: "slow", ms: 300 }],
+];
+for (const [what, behaviour] of RECOVERS) {
+  t.test(`KMS ${what}: the SDK's retries get there`, async (t) => {
+    kms.behaviour = behaviour;
+    const opened = await check();
+    t.equal(opened.code, "Ok", opened.stderr);
+    t.equal(opened.stderr, "");
+  });
+}
+
+const FAILS: [string, Behaviour, string, RegExp][] = [
+  ["throttling for ever", { kind: "throttle", times: Infinity }, "KmsThrottled", /request quota/],
+  ["failing for ever", { kind: "internal-error", times: Infinity }, "KmsUnreachable", /HTTP 500/],
+  ["hanging", { kind: "hang" }, "KmsTimeout", /no answer from KMS at 127[^;]* within 1 s; .*--kms-timeout/],
+  ["slower than the deadline", { kind: "slow", ms: 60_000 }, "KmsTimeout", /within 1 s/],
+  ["stalling in the middle of its answer", { kind: "stall" }, "KmsTimeout", /within 1 s/],
+  ["hanging up in the middle of its answer", { kind: "half" }, "KmsUnreachable", /region/],
+  ["answering with something else", { kind: "garbled" }, "KmsUnreachable", /cannot be read/],
+];
+for (const [what, behaviour, code, message] of FAILS) {
+  t.test(`KMS ${what}`, async (t) => {
+    const timeout = code === "KmsTimeout" ? ["--kms-timeout", "1"] : [];
+    const again = () => (behaviour.kind === "hang" ? behaviour : { ...behaviour });
+    kms.behaviour = again();
+    refusedWith(t, await check(timeout), code, message);
+    kms.behaviour = again();
+    refusedWith(t, await init(timeout), code, message);
+    kms.behaviour = again();
+    const debugged = await check(timeout, { KMSFS_DEBUG: "1" });
+    t.notOk(showsKey(debugged.stderr, kms.keys.handedOut), "no key in the details either");
+  });
+}
+
+t.test("KMS down: nobody listens", async (t) => {
+  const gone = await KmsStandin.start();
+  const { AWS_ENDPOINT_URL_KMS = "" } = gone.environment();
+  await gone.stop();
+  const nobody = { AWS_ENDPOINT_URL_KMS };
+  refusedWith(t, await check([], nobody), "KmsUnreachable", /ECONNREFUSED/);
+  refusedWith(t, await init([], nobody), "KmsUnreachable", /AWS_ENDPOINT_URL_KMS/);
+});

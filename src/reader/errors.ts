@@ -14,6 +14,9 @@ export type DamageCode =
   | "length"
   | "duplicate-id"
   | "log"
+  /** Something that no volume has in this place. */
+  | "foreign"
+  /** The system would not let it be read. */
   | "unreadable";
 
 /**
@@ -30,18 +33,4 @@ export class DamageError extends Error {
     super(message);
     this.name = "DamageError";
   }
-}
-
-/** The machine lacks something that reading takes (a tool, a right): nothing is said about the volume. */
-export class ReaderSetupError extends Error {
-  constructor(message: string) {
-    super(message);
-    this.name = "ReaderSetupError";
-  }
-}
-
-/** The `code` of a Node system error, or undefined for anything else. */
-export function systemCode(error: unknown): string | undefined {
-  if (!(error instanceof Error) || !("code" in error)) return undefined;
-  return typeof error.code === "string" ? error.code : undefined;
 }

@@ -72,7 +72,8 @@ export class Geometry {
   /** Clear bytes of block `index` in a file of `size` bytes: 0 beyond its end. */
   blockLength(index: bigint, size: bigint): number {
     const left = size - index * this.block;
-    return Number(left <= 0n ? 0n : left < this.block ? left : this.block);
+    if (left <= 0n) return 0;
+    return Math.min(Number(left), Number(this.block));
   }
 
   /** Home of child `c` of the node of `level` (1 and up) that stands at `home`. */

@@ -1,6 +1,7 @@
 // The writing half of docs/format.md, for tests and test vectors alone: every random input is an argument.
 import { createCipheriv, createHash } from "node:crypto";
 import { aessiv } from "@noble/ciphers/aes.js";
+import { blockAad } from "../../src/reader/aad.js";
 import { toBase64Url, u32, u64, zeroPad } from "../../src/reader/bytes.js";
 import { mac, type VolumeKeys } from "../../src/reader/keys.js";
 import {
@@ -93,10 +94,6 @@ export function sealXattr(
     storedName: prefix + toBase64Url(sealSiv(keys.xattrs, id, zeroPad(fullName, 16))),
     storedValue: sealSiv(keys.xattrs, Buffer.concat([id, fullName]), Buffer.concat([random, value])),
   };
-}
-
-export function blockAad(level: number, index: bigint): Buffer {
-  return Buffer.concat([Uint8Array.of(level, 0, 0, 0, 0, 0, 0, 0), u64(index)]);
 }
 
 export function sealBlock(

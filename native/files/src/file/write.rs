@@ -1,0 +1,202 @@
+//! Writing: large new runs are sealed and go straight home; everything else waits, in clear, for the next commit.
+
+use super::{now, File, State};
+use crate::error::{Error, Result};
+use crate::scratch;
+use kmsfs_format::block::{self, FileKey};
+use kmsfs_format::commit::Straight;
+use kmsfs_format::layout::HEADER_LEN;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+/// New runs of at least this go straight home; smaller ones are cheaper in the log.
+pub(super) const STRAIGHT_FROM: usize = 64 << 10;
+/// A file with this much in clear, or this many straight blocks, is committed: a commit stays far below a segment.
+const DIRTY_MAX: usize = 1 << 20;
+const STRAIGHT_MAX: usize = 8192;
+/// As `DIRTY_MAX`, over all files of the volume.
+const DIRTY_MAX_VOLUME: usize = 32 << 20;
+/// Seals under one key before another epoch is drawn (docs/format.md §2).
+const SEALS_MAX: u64 = 1 << 31;
+/// Key generation of the volume's domain key: re-keying will raise it.
+const GENERATION: u8 = 1;
+
+impl File {
+    /// Writes all of `data`; the file grows as needed. Sets the modification time to now.
+    pub fn write(self: &Arc<Self>, offset: u64, data: &[u8]) -> Result<()> {
+        self.writable()?;
+        let mut st = self.state.write();
+        let written = self.write_locked(&mut st, offset, data);
+        self.done(st)?;
+        written
+    }
+
+    /// Writes at the current end (O_APPEND without the writeback cache), atomically with finding it. Returns the offset.
+    pub fn append(self: &Arc<Self>, data: &[u8]) -> Result<u64> {
+        self.writable()?;
+        let mut st = self.state.write();
+        let offset = st.root.size;
+        let written = self.write_locked(&mut st, offset, data);
+        self.done(st)?;
+        written.map(|()| offset)
+    }
+
+    /// After a change: publishes the size, lets the state go, and commits when much is waiting.
+    pub(super) fn done(self: &Arc<Self>, st: parking_lot::RwLockWriteGuard<'_, State>) -> Result<()> {
+        self.size.store(st.root.size, Ordering::Release);
+        let mine = st.dirty_bytes(self.shared.block());
+        let much = mine >= DIRTY_MAX
+            || st.straight.len() >= STRAIGHT_MAX
+            || self.shared.stats.dirty_bytes.load(Ordering::Relaxed) >= DIRTY_MAX_VOLUME && mine > 0;
+        drop(st);
+        if much {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn write_locked(self: &Arc<Self>, st: &mut State, offset: u64, data: &[u8]) -> Result<()> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        let end = offset.checked_add(data.len() as u64).ok_or(Error::TooBig)?;
+        if end > self.shared.max_size {
+            return Err(Error::TooBig);
+        }
+        let old_size = st.root.size;
+        self.touch(st)?;
+        if end > old_size {
+            self.extend_last(st, end)?;
+            st.root.size = end;
+        }
+        let mut done = 0;
+        let result = self.write_blocks(st, offset, data, &mut done);
+        if result.is_err() {
+            // What failed was not changed: the file ends behind what was written.
+            st.root.size = old_size.max(if done > 0 { offset + done as u64 } else { 0 });
+        }
+        result
+    }
+
+    /// Something is about to change: times, and room for the header that the commit will bring.
+    pub(super) fn touch(self: &Arc<Self>, st: &mut State) -> Result<()> {
+        if st.absent && !st.changed {
+            self.home.reserve(0, HEADER_LEN)?;
+        }
+        st.mtime = Some(now());
+        st.changed = true;
+        self.keep();
+        Ok(())
+    }
+
+    /// Growth to `size` seals a partial last block again at its new length (docs/format.md §5); a hole stays one.
+    pub(super) fn extend_last(self: &Arc<Self>, st: &mut State, size: u64) -> Result<()> {
+        let shift = self.shared.layout.shift();
+        let old = st.root.size;
+        if old.is_multiple_of(self.shared.layout.block()) || size <= old {
+            return Ok(());
+        }
+        let last = old >> shift;
+        if !st.dirty.contains_key(&last) && !self.entry(st, last)?.is_hole() {
+            self.dirty_block(st, last, false)?;
+        }
+        Ok(())
+    }
+
+    fn write_blocks(self: &Arc<Self>, st: &mut State, offset: u64, data: &[u8], done: &mut usize) -> Result<()> {
+        let layout = self.shared.layout;
+        let block = self.shared.block();
+        let mut reserved = 0u64;
+        while *done < data.len() {
+            let at = offset + *done as u64;
+            let index = at >> layout.shift();
+            let within = (at - (index << layout.shift())) as usize;
+            let rest = &data[*done..];
+            if within == 0 && rest.len() >= STRAIGHT_FROM.max(block) {
+                let run = self.fresh_run(st, index, (rest.len() / block) as u64)?;
+                if run as usize * block >= STRAIGHT_FROM {
+                    self.write_straight(st, index, &rest[..run as usize * block])?;
+                    *done += run as usize * block;
+                    continue;
+                }
+            }
+            let take = (block - within).min(rest.len());
+            if index >= reserved && !st.dirty.contains_key(&index) && self.entry(st, index)?.is_hole() {
+                // One reservation for the rest of the request, as far as homes lie one behind the other.
+                let last = (offset + data.len() as u64 - 1) >> layout.shift();
+                let count = layout.contiguous(index, last - index + 1);
+                self.home.reserve(layout.home(index), count << layout.shift())?;
+                reserved = index + count;
+            }
+            let whole = within == 0 && (take == block || at + take as u64 >= st.root.size);
+            let page = self.dirty_block(st, index, whole)?;
+            page[within..within + take].copy_from_slice(&rest[..take]);
+            *done += take;
+        }
+        Ok(())
+    }
+
+    /// How many blocks from `index` on, at most `max`, are fresh, not dirty, and lie one behind the other at home.
+    fn fresh_run(&self, st: &mut State, index: u64, max: u64) -> Result<u64> {
+        let count = self.shared.layout.contiguous(index, max);
+        let mut entries = Vec::new();
+        self.entries(st, index, count, &mut entries)?;
+        let fresh = |st: &mut State, i: u64, entry| !st.dirty.contains_key(&i) && self.fresh(st, i, entry);
+        let mut run = 0;
+        for entry in &entries {
+            if !fresh(st, index + run, entry) {
+                break;
+            }
+            run += 1;
+        }
+        Ok(run)
+    }
+
+    /// Seals whole blocks of new data and writes them home at once. Nothing changes when that fails.
+    fn write_straight(self: &Arc<Self>, st: &mut State, first: u64, data: &[u8]) -> Result<()> {
+        self.materialize(st, first)?;
+        scratch::with(data.len(), |sealed| {
+            sealed.copy_from_slice(data);
+            self.seal_straight(st, first, sealed)
+        })
+    }
+
+    /// Seals `blocks` (plaintext; the last may be shorter than a block) in place and writes them to their homes.
+    pub(super) fn seal_straight(&self, st: &mut State, first: u64, blocks: &mut [u8]) -> Result<()> {
+        let block = self.shared.block();
+        let home = self.shared.layout.home(first);
+        let end = home + blocks.len() as u64;
+        if end > st.home_len && !st.growing {
+            self.home.set_growing(true)?;
+            st.growing = true;
+        }
+        let key = self.sealing_key(st, blocks.len().div_ceil(block) as u64)?;
+        let mut entries = Vec::with_capacity(blocks.len().div_ceil(block));
+        for (i, data) in blocks.chunks_mut(block).enumerate() {
+            let index = first + i as u64;
+            let len = data.len() as u32;
+            let entry = key.seal(0, index, data).map_err(std::io::Error::from)?;
+            entries.push(Straight { index, len, entry });
+        }
+        self.home.write_at(blocks, home)?;
+        self.shared.stats.straight_bytes.fetch_add(blocks.len() as u64, Ordering::Relaxed);
+        for s in entries {
+            self.set_entry(st, s.index, s.entry);
+            st.straight.insert(s.index, s);
+        }
+        Ok(())
+    }
+
+    /// The key for `seals` more seals.
+    pub(super) fn sealing_key(&self, st: &mut State, seals: u64) -> Result<Arc<FileKey>> {
+        st.seals += seals;
+        if let Some(key) = st.sealing.as_ref().filter(|_| st.seals < SEALS_MAX) {
+            return Ok(key.clone());
+        }
+        let epoch = block::new_epoch(GENERATION).map_err(std::io::Error::from)?;
+        let key = self.keyring.get(epoch)?;
+        st.sealing = Some(key.clone());
+        st.seals = seals;
+        Ok(key)
+    }
+}

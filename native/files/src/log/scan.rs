@@ -1,0 +1,191 @@
+//! Reading the log (docs/format.md §9, "Reading the log"): what is there, and where it ends.
+
+use crate::error::{Error, Result};
+use crate::store::{Handle, RootIdentity, Segment};
+use kmsfs_format::block::AeadKey;
+use kmsfs_format::commit::{self, Commit, SECTOR};
+use kmsfs_format::keys::DomainKeys;
+use kmsfs_format::segment::{SegmentHeader, RECORDS_AT, SEGMENT_HEADER_LEN};
+use std::io;
+use std::sync::Arc;
+
+/// A commit and where its record lies.
+pub struct Logged {
+    pub commit: Commit,
+    pub slot: usize,
+    pub at: u64,
+    mac: [u8; 16],
+}
+
+pub struct Scanned {
+    /// In order of their numbers, those above `checkpointed` only.
+    pub commits: Vec<Logged>,
+    /// The number of the last commit; new ones go on from it.
+    pub last: u64,
+    /// U of §9: the highest `durable through` seen.
+    pub durable: u64,
+    pub sequence: u64,
+    /// Slots that hold commits which may not be home.
+    pub live: Vec<usize>,
+    pub identity: RootIdentity,
+    pub dropped_tail: bool,
+}
+
+struct Found {
+    slot: usize,
+    header: SegmentHeader,
+}
+
+/// Reads the whole log. `None`: it was never used (every header is zero).
+pub fn scan(segments: &[Arc<dyn Segment>], size: u64, keys: &DomainKeys, uuid: &[u8; 16]) -> Result<Option<Scanned>> {
+    let Some(chain) = chain(segments, keys, uuid)? else {
+        return Ok(None);
+    };
+    let Some(newest) = chain.last() else {
+        return Ok(None);
+    };
+    let checkpointed = newest.header.checkpointed;
+    let mut reader = Reader {
+        commits: Vec::new(),
+        expected: chain[0].header.first_commit,
+        mac: chain[0].header.previous_mac,
+        durable: chain.iter().map(|f| f.header.checkpointed).max().unwrap_or(0),
+        ended: false,
+        beyond: 0,
+        leftover: false,
+    };
+    for found in &chain {
+        reader.segment(found, &segments[found.slot], size, keys)?;
+    }
+    if reader.beyond >= reader.expected {
+        return Err(Error::LogDamaged(format!(
+            "commit {} is missing, though a later one says that {} was durable",
+            reader.expected, reader.beyond
+        )));
+    }
+    let last = (reader.expected - 1).max(checkpointed);
+    reader.commits.retain(|c| c.commit.number > checkpointed);
+    Ok(Some(Scanned {
+        commits: reader.commits,
+        last,
+        durable: reader.durable,
+        sequence: newest.header.sequence,
+        live: chain.iter().map(|f| f.slot).collect(),
+        identity: RootIdentity {
+            handle: Handle { kind: newest.header.root_handle_kind, bytes: newest.header.root_handle.clone() },
+            file_system: newest.header.file_system,
+        },
+        dropped_tail: reader.leftover,
+    }))
+}
+
+/// The segments that matter, oldest first (rule 1).
+fn chain(segments: &[Arc<dyn Segment>], keys: &DomainKeys, uuid: &[u8; 16]) -> Result<Option<Vec<Found>>> {
+    let mac_key = keys.log_mac().map_err(|_| io::Error::other("key derivation failed"))?;
+    let mut found = Vec::new();
+    let mut used = false;
+    for (slot, segment) in segments.iter().enumerate() {
+        let mut bytes = [0u8; SEGMENT_HEADER_LEN];
+        segment.read_at(&mut bytes, 0)?;
+        used |= bytes.iter().any(|b| *b != 0);
+        if let Some(header) = SegmentHeader::decode(&bytes, &mac_key).filter(|h| &h.uuid == uuid) {
+            found.push(Found { slot, header });
+        }
+    }
+    if found.is_empty() {
+        return if used { Err(Error::LogDamaged("no segment authenticates".into())) } else { Ok(None) };
+    }
+    found.sort_by_key(|f| std::cmp::Reverse(f.header.sequence));
+    let through = found[0].header.checkpointed;
+    let mut chain: Vec<Found> = Vec::new();
+    for f in found {
+        let Some(newer) = chain.last() else {
+            chain.push(f);
+            continue;
+        };
+        if newer.header.first_commit <= through + 1 {
+            break;
+        }
+        if newer.header.sequence != f.header.sequence + 1 {
+            return Err(Error::LogDamaged(format!("segment {} is missing", newer.header.sequence - 1)));
+        }
+        chain.push(f);
+    }
+    if chain.last().is_some_and(|f| f.header.first_commit > through + 1) {
+        return Err(Error::LogDamaged("its oldest segments are missing".into()));
+    }
+    chain.reverse();
+    Ok(Some(chain))
+}
+
+struct Reader {
+    commits: Vec<Logged>,
+    /// The number that comes next.
+    expected: u64,
+    /// MAC of the record before.
+    mac: [u8; 16],
+    durable: u64,
+    ended: bool,
+    /// The highest commit that something behind the end says was durable.
+    beyond: u64,
+    leftover: bool,
+}
+
+impl Reader {
+    fn segment(&mut self, found: &Found, segment: &Arc<dyn Segment>, size: u64, keys: &DomainKeys) -> Result<()> {
+        let header = &found.header;
+        if !self.ended && header.first_commit < self.expected && !self.commits.is_empty() {
+            self.supersede(header.first_commit);
+        }
+        if header.first_commit != self.expected || header.previous_mac != self.mac {
+            self.ended = true;
+        }
+        let key = keys
+            .segment(&header.salt)
+            .map_err(|_| io::Error::other("key derivation failed"))
+            .and_then(|k| AeadKey::new(&k).map_err(io::Error::from))?;
+        let mut bytes = vec![0u8; (size - RECORDS_AT) as usize];
+        segment.read_at(&mut bytes, RECORDS_AT)?;
+        let mut at = 0;
+        while !self.ended {
+            let Some(read) = commit::read(&bytes[at..], &key) else { break };
+            if read.commit.number != self.expected || read.previous_mac != self.mac {
+                break;
+            }
+            self.durable = self.durable.max(read.commit.durable_through);
+            self.expected += 1;
+            self.mac = read.mac;
+            self.commits.push(Logged {
+                commit: read.commit,
+                slot: found.slot,
+                at: RECORDS_AT + at as u64,
+                mac: read.mac,
+            });
+            at += read.len;
+        }
+        if self.ended {
+            self.beyond = self.beyond.max(header.checkpointed);
+        }
+        // What authenticates behind the end tells a crash's tail from damage.
+        while at + SECTOR <= bytes.len() {
+            if let Some(read) = commit::read(&bytes[at..], &key) {
+                self.leftover = true;
+                self.beyond = self.beyond.max(read.commit.durable_through);
+                at += read.len;
+            } else {
+                at += SECTOR;
+            }
+        }
+        Ok(())
+    }
+
+    /// A segment begun after a failed flush appends its commits again with their numbers.
+    fn supersede(&mut self, first: u64) {
+        let keep = self.commits.iter().take_while(|c| c.commit.number < first).count();
+        self.commits.truncate(keep);
+        if let Some(last) = self.commits.last() {
+            self.expected = last.commit.number + 1;
+            self.mac = last.mac;
+        }
+    }
+}

@@ -31,7 +31,6 @@ async function main(argv: readonly string[]): Promise<void> {
     .version(packageVersion())
     .strict()
     .demandCommand(1, "no command given")
-    .recommendCommands()
     .parserConfiguration({ "duplicate-arguments-array": true, "parse-positional-numbers": false })
     .epilogue("Exit codes: docs/exit-codes.md")
     .help()

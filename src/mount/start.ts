@@ -33,8 +33,8 @@ export interface MountRequest {
 export async function startMount(request: MountRequest): Promise<readonly string[]> {
   requireRoot("mount");
   const options = parseMountOptions(request.options);
-  const engine = engineBinary();
   const places = await checkPlaces(request.backing, request.dir);
+  const engine = engineBinary();
   const volume = await openVolume(places.backing, request.open);
   try {
     const log = request.logToStderr ? null : logFile(volume.header.uuid);

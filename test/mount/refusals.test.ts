@@ -1,0 +1,150 @@
+/** Bad input: one clear line, its own exit status, nothing changed. */
+
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import t, { type Test } from "tap";
+import { editHeader } from "../support/headers.js";
+import type { Outcome } from "../support/run-kmsfs.js";
+import { TestVolume } from "../support/test-volume.js";
+
+/** Everything below a directory: names, types, modes, times of change, content. */
+function fingerprint(dir: string): string {
+  const { stdout } = spawnSync("sh", [
+    "-c",
+    'cd "$1" && find . -printf "%p %y %m %s %T@ %C@\\n" | sort; find . -type f -exec sha256sum {} + | sort',
+    "sh",
+    dir,
+  ]);
+  return createHash("sha256").update(stdout).digest("hex");
+}
+
+async function refused(
+  t: Test,
+  volume: TestVolume,
+  code: string,
+  what: RegExp,
+  attempt: () => Promise<Outcome>,
+): Promise<void> {
+  const before = fingerprint(volume.scratch.path);
+  const outcome = await attempt();
+  t.equal(outcome.code, code, outcome.stderr);
+  t.match(outcome.stderr, /^kmsfs: [^\n]+\n$/, "one line");
+  t.match(outcome.stderr, what);
+  t.equal(outcome.stdout, "");
+  t.equal(fingerprint(volume.scratch.path), before, "nothing changed");
+}
+
+t.test("without a volume", async (t) => {
+  const volume = TestVolume.bare(t);
+  mkdirSync(volume.backing);
+  await refused(t, volume, "NotAVolume", /not a kmsfs volume/, () => volume.mount());
+  await refused(t, volume, "NotAVolume", /no such directory/, () =>
+    volume.run("mount", volume.scratch.file("absent"), volume.dir),
+  );
+  await refused(t, volume, "NotMounted", /no kmsfs mount/, () => volume.umount());
+  await refused(t, volume, "NotMounted", /no such directory/, () =>
+    volume.run("umount", volume.scratch.file("absent")),
+  );
+  await refused(t, volume, "Usage", /foo/, () => volume.run("foo"));
+  await refused(t, volume, "Usage", /no command/, () => volume.run());
+  await refused(t, volume, "Usage", /got 1/, () => volume.run("mount", volume.backing));
+  await refused(t, volume, "Usage", /bogus/, () => volume.run("status", "--bogus"));
+});
+
+t.test("options and mount points", async (t) => {
+  const volume = await TestVolume.make(t);
+  const mountOn = (dir: string) => () => volume.run("mount", volume.backing, dir);
+  const file = volume.scratch.file("a-file");
+  writeFileSync(file, "");
+  const full = volume.scratch.file("full");
+  mkdirSync(`${full}/something`, { recursive: true });
+  const inside = `${volume.backing}/.kmsfs/log`;
+  await refused(t, volume, "Usage", /bad mount option "bogus"/, () => volume.mount("-o", "ro,bogus"));
+  await refused(t, volume, "Usage", /cache=lots/, () => volume.mount("-o", "cache=lots"));
+  await refused(t, volume, "MountPoint", /no such directory/, mountOn(volume.scratch.file("absent")));
+  await refused(t, volume, "MountPoint", /not a directory/, mountOn(file));
+  await refused(t, volume, "MountPoint", /not empty/, mountOn(full));
+  await refused(t, volume, "MountPoint", /already/, mountOn("/proc"));
+  await refused(t, volume, "MountPoint", /inside the volume/, mountOn(inside));
+  await refused(t, volume, "MountPoint", /inside the volume/, mountOn(volume.backing));
+});
+
+t.test("keys and headers", async (t) => {
+  const volume = await TestVolume.make(t);
+  const wrong = volume.scratch.file("wrong-key");
+  writeFileSync(wrong, Buffer.alloc(32, 7));
+  chmodSync(wrong, 0o600);
+  await refused(t, volume, "WrongKey", /wrong-key/, () => volume.mount("--keyfile", wrong));
+  const kept = volume.scratch.file("kept-key");
+  renameSync(volume.keyfile, kept);
+  await refused(t, volume, "WrongKey", /key/, () => volume.mount());
+  renameSync(kept, volume.keyfile);
+  const { header, write } = editHeader(volume.backing);
+  write({ ...header, format: 2 });
+  await refused(t, volume, "NewerFormat", /format 2/, () => volume.mount());
+  write({ ...header, features: ["a-later-one"] });
+  await refused(t, volume, "NewerFormat", /a-later-one/, () => volume.mount());
+  write({ ...header, created: "2020-01-01T00:00:00.000Z" });
+  await refused(t, volume, "Damaged", /volume\.json/, () => volume.mount());
+});
+
+t.test("the volume lies inside the mount point, or kmsfs's own files would", async (t) => {
+  const volume = await TestVolume.make(t);
+  const outer = volume.scratch.file("outer");
+  mkdirSync(`${outer}/run`, { recursive: true });
+  const { runKmsfs } = await import("../support/run-kmsfs.js");
+  await refused(t, volume, "MountPoint", /not empty|inside/, () =>
+    volume.run("mount", volume.backing, volume.scratch.path),
+  );
+  const env = { ...volume.env, KMSFS_LOG: `${volume.dir}/log` };
+  await refused(t, volume, "MountPoint", /own files/, () =>
+    runKmsfs(["mount", volume.backing, volume.dir], env),
+  );
+});
+
+t.test("the engine is missing", async (t) => {
+  const volume = await TestVolume.make(t);
+  const { runKmsfs } = await import("../support/run-kmsfs.js");
+  const env = { ...volume.env, KMSFS_ENGINE: "/nonexistent/kmsfs-engine" };
+  await refused(t, volume, "EngineFailed", /nonexistent.*KMSFS_ENGINE/, () =>
+    runKmsfs(["mount", volume.backing, volume.dir], env),
+  );
+});
+
+t.test("a backing file system without extended attributes is refused at init", async (t) => {
+  const volume = TestVolume.bare(t);
+  mkdirSync(volume.backing);
+  t.equal(spawnSync("mount", ["-t", "ramfs", "none", volume.backing]).status, 0);
+  await refused(t, volume, "Backing", /attributes|xattr/, () =>
+    volume.run("init", volume.backing, "--keyfile", volume.keyfile),
+  );
+});
+
+t.test("users other than root are told so", async (t) => {
+  const volume = TestVolume.bare(t);
+  const { fileURLToPath } = await import("node:url");
+  const main = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
+  const { status, stderr } = spawnSync(process.execPath, [main, "mount", "/a", "/b"], {
+    uid: 65534,
+    gid: 65534,
+    env: volume.env,
+  });
+  // Where the checkout is root's alone, node itself cannot be started on it.
+  if (status === 1) t.match(stderr.toString(), /EACCES|Cannot find module/);
+  else {
+    t.equal(status, 20);
+    t.equal(stderr.toString(), "kmsfs: kmsfs mount needs root; run it with sudo\n");
+  }
+});
+
+t.test("no key ever stands in the log of a mount", async (t) => {
+  const volume = await TestVolume.make(t);
+  await volume.up(t, "-o", "debug");
+  writeFileSync(volume.at("file"), "content");
+  await volume.down(t);
+  const { showsKey } = await import("../support/run-kmsfs.js");
+  const log = volume.logText();
+  t.match(log, /unmounted/);
+  t.notOk(showsKey(log, [readFileSync(volume.keyfile)]));
+});

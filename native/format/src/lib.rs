@@ -5,5 +5,7 @@ pub mod commit;
 pub mod header;
 pub mod keys;
 pub mod layout;
+pub mod names;
 pub mod random;
+pub mod record;
 pub mod segment;

@@ -1,3 +1,9 @@
 //! Directories, names, links, attributes and records over a backing directory.
 
+pub mod backing;
+mod fault;
 pub mod ops;
+mod table;
+mod volume;
+
+pub use volume::{OpenError, Options, Stats, Volume};

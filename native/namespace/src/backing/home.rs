@@ -1,0 +1,232 @@
+//! The home of a regular file: what the file layer reads and writes, opened when it is needed.
+
+use super::fds::Token;
+use super::Backing;
+use crate::fault::{Fault, Result};
+use kmsfs_files::store::{FileId, Handle, Home};
+use kmsfs_format::record::Kind;
+use parking_lot::Mutex;
+use rustix::fs::{fallocate, fstat, FallocateFlags, OFlags, Timespec, Timestamps, UTIME_OMIT};
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Weak};
+
+/// Who uses a home, and whether it still has a name.
+#[derive(Default)]
+struct Use {
+    /// Open handles of the mount.
+    opens: usize,
+    /// No link is left: the descriptor must stay open, or the file is gone.
+    orphan: bool,
+    pinned: Option<Arc<OwnedFd>>,
+}
+
+pub struct BackingHome {
+    backing: Arc<Backing>,
+    id: FileId,
+    handle: Handle,
+    token: Token,
+    usage: Mutex<Use>,
+    /// When content or attributes last changed in memory only.
+    changed: Mutex<Option<Timespec>>,
+}
+
+/// All homes in use, one for each inode.
+#[derive(Default)]
+pub struct Homes(Mutex<HashMap<FileId, Weak<BackingHome>>>);
+
+impl Homes {
+    pub fn existing(&self, id: &FileId) -> Option<Arc<BackingHome>> {
+        self.0.lock().get(id).and_then(Weak::upgrade)
+    }
+}
+
+impl Backing {
+    /// The home of file `id`, shared by all who use it. Tampering when another inode goes by that id.
+    pub fn home(self: &Arc<Self>, id: &FileId, handle: &Handle) -> Result<Arc<BackingHome>> {
+        let mut homes = self.homes.0.lock();
+        if let Some(home) = homes.get(id).and_then(Weak::upgrade) {
+            if home.handle != *handle {
+                // Dropping the last reference takes this lock.
+                drop(homes);
+                return Err(Fault::tampered("has the id of another file in use"));
+            }
+            return Ok(home);
+        }
+        let home = Arc::new(BackingHome {
+            backing: self.clone(),
+            id: *id,
+            handle: handle.clone(),
+            token: Token::new(),
+            usage: Mutex::default(),
+            changed: Mutex::default(),
+        });
+        homes.insert(*id, Arc::downgrade(&home));
+        Ok(home)
+    }
+}
+
+impl Drop for BackingHome {
+    fn drop(&mut self) {
+        self.backing.fds.remove(self.token);
+        let mut homes = self.backing.homes.0.lock();
+        if homes.get(&self.id).is_some_and(|w| w.strong_count() == 0) {
+            homes.remove(&self.id);
+        }
+    }
+}
+
+impl BackingHome {
+    /// A descriptor of the home; read-write unless the mount is read-only.
+    pub fn fd(&self) -> io::Result<Arc<OwnedFd>> {
+        if let Some(fd) = self.usage.lock().pinned.clone() {
+            return Ok(fd);
+        }
+        if let Some(fd) = self.backing.fds.get(self.token) {
+            return Ok(fd);
+        }
+        let access = if self.backing.read_only { OFlags::RDONLY } else { OFlags::RDWR };
+        let fd = Arc::new(self.backing.open_handle(&self.handle, access | OFlags::NOFOLLOW | OFlags::NONBLOCK)?);
+        self.backing.fds.put(self.token, fd.clone());
+        Ok(fd)
+    }
+
+    /// Takes over a descriptor that is open already.
+    pub fn adopt(&self, fd: Arc<OwnedFd>) {
+        self.backing.fds.put(self.token, fd);
+    }
+
+    /// The last link goes, or there never was one: keeps the inode alive by `fd`. Whether it is open.
+    pub fn orphan(&self, fd: Arc<OwnedFd>) -> bool {
+        let mut usage = self.usage.lock();
+        usage.orphan = true;
+        usage.pinned = Some(fd);
+        usage.opens > 0
+    }
+
+    /// It has a name after all.
+    pub fn adopted(&self) {
+        self.usage.lock().orphan = false;
+    }
+
+    pub fn is_orphan(&self) -> bool {
+        self.usage.lock().orphan
+    }
+
+    pub fn opened(&self) {
+        self.usage.lock().opens += 1;
+    }
+
+    /// One handle less. Whether this was the last of a file without a name.
+    pub fn closed(&self) -> bool {
+        let mut usage = self.usage.lock();
+        usage.opens = usage.opens.saturating_sub(1);
+        if usage.opens == 0 && !usage.orphan {
+            usage.pinned = None;
+        }
+        usage.opens == 0 && usage.orphan
+    }
+
+    /// Content or attributes change now, in memory: what ctime says until the backing inode says later.
+    pub fn touch(&self) {
+        *self.changed.lock() = Some(rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse));
+    }
+
+    pub fn changed(&self) -> Option<Timespec> {
+        *self.changed.lock()
+    }
+
+    fn record_growing(&self) -> Result<bool> {
+        let record = self.backing.record(self.fd()?, Kind::File)?;
+        if record.id != self.id || record.kind != Kind::File {
+            return Err(Fault::tampered("has the record of another inode"));
+        }
+        Ok(record.growing)
+    }
+}
+
+impl Home for BackingHome {
+    fn id(&self) -> FileId {
+        self.id
+    }
+    fn handle(&self) -> io::Result<Handle> {
+        Ok(self.handle.clone())
+    }
+    fn len(&self) -> io::Result<u64> {
+        Ok(fstat(self.fd()?)?.st_size as u64)
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let fd = self.fd()?;
+        let mut done = 0;
+        while done < buf.len() {
+            match rustix::io::pread(&fd, &mut buf[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(done)
+    }
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        write_all(&*self.fd()?, buf, offset)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        Ok(rustix::fs::ftruncate(self.fd()?, len)?)
+    }
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        optional(fallocate(self.fd()?, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len))
+    }
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        optional(fallocate(self.fd()?, FallocateFlags::KEEP_SIZE, offset, len))
+    }
+    fn set_mtime(&self, secs: i64, nanos: u32) -> io::Result<()> {
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec: secs, tv_nsec: i64::from(nanos) },
+        };
+        Ok(rustix::fs::futimens(self.fd()?, &times)?)
+    }
+    fn growing(&self) -> io::Result<bool> {
+        Ok(self.record_growing()?)
+    }
+    fn set_growing(&self, growing: bool) -> io::Result<()> {
+        let fd = self.fd()?;
+        let _held = self.backing.inode_locks.lock(&[&self.id]);
+        self.backing.update_record(&fd, &self.id, |record| {
+            record.growing = growing;
+            Ok(())
+        })?;
+        Ok(())
+    }
+    fn sync(&self, data_only: bool) -> io::Result<()> {
+        let fd = self.fd()?;
+        Ok(if data_only { rustix::fs::fdatasync(fd)? } else { rustix::fs::fsync(fd)? })
+    }
+}
+
+/// A file system that cannot punch or reserve loses nothing but room.
+fn optional(result: rustix::io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Writes all of `buf` at `offset`.
+pub fn write_all(fd: impl std::os::fd::AsFd, mut buf: &[u8], mut offset: u64) -> io::Result<()> {
+    while !buf.is_empty() {
+        match rustix::io::pwrite(&fd, buf, offset) {
+            Ok(0) => return Err(io::Error::from_raw_os_error(libc::EIO)),
+            Ok(n) => {
+                buf = &buf[n..];
+                offset += n as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}

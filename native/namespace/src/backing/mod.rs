@@ -1,0 +1,124 @@
+//! The backing directory: everything that touches the file system below.
+
+pub mod fds;
+pub mod handle;
+pub mod home;
+pub mod inode;
+pub mod locks;
+pub mod path;
+pub mod probe;
+pub mod segment;
+pub mod store;
+pub mod walk;
+pub mod xattr;
+
+use crate::fault::Result;
+use fds::FdCache;
+use handle::Scheme;
+use home::Homes;
+use kmsfs_files::store::Handle;
+use kmsfs_files::{OnTamper, Tamper};
+use kmsfs_format::keys::DomainKeys;
+use locks::Stripes;
+use parking_lot::Mutex;
+use rustix::fs::OFlags;
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// The directory of the root that holds header, lock, log and sidecars (docs/format.md §1).
+pub const SPECIAL: &str = ".kmsfs";
+/// Where ext4 keeps what fsck finds; a backing root that is a whole file system has it.
+pub const LOST_AND_FOUND: &str = "lost+found";
+
+/// Stripes of the inode locks: contention is by chance alone.
+const INODE_LOCKS: usize = 1024;
+/// Tamper reports remembered, so that each is made once.
+const REPORTS: usize = 4096;
+
+pub struct Backing {
+    pub keys: Arc<DomainKeys>,
+    pub uuid: [u8; 16],
+    pub read_only: bool,
+    /// The backing root, opened for reading: also names the mount to open_by_handle_at.
+    pub root: Arc<OwnedFd>,
+    pub root_handle: Handle,
+    /// `.kmsfs`.
+    pub special: OwnedFd,
+    pub scheme: Scheme,
+    pub fds: FdCache,
+    pub homes: Homes,
+    /// Held over a change of an inode's record together with the change of the inode or its names that goes with it;
+    /// so over backing system calls, which is the point: nobody may see the one without the other. Never while the
+    /// file layer is called.
+    pub inode_locks: Stripes,
+    on_tamper: OnTamper,
+    reported: Mutex<HashSet<u64>>,
+}
+
+impl Backing {
+    pub fn new(root: Arc<OwnedFd>, special: OwnedFd, about: About) -> Result<Self> {
+        let root_handle = handle::of(&root)?;
+        let ino = rustix::fs::fstat(&root)?.st_ino;
+        Ok(Backing {
+            keys: about.keys,
+            uuid: about.uuid,
+            read_only: about.read_only,
+            scheme: Scheme::of(&root_handle, ino),
+            root,
+            root_handle,
+            special,
+            fds: FdCache::new(about.max_fds),
+            homes: Homes::default(),
+            inode_locks: Stripes::new(INODE_LOCKS),
+            on_tamper: about.on_tamper,
+            reported: Mutex::default(),
+        })
+    }
+
+    /// Opens by handle, making room when the process is out of descriptors. ESTALE when the inode is gone.
+    pub fn open_handle(&self, handle: &Handle, flags: OFlags) -> std::io::Result<OwnedFd> {
+        match handle::open(&self.root, handle, flags) {
+            Err(e) if e.raw_os_error() == Some(libc::EMFILE) => {
+                self.fds.shed();
+                handle::open(&self.root, handle, flags)
+            }
+            other => other,
+        }
+    }
+
+    /// Tells the daemon, once, what does not verify. `place` is the thing's place in the backing directory: no
+    /// plaintext name leaves the engine.
+    pub fn tampered(&self, file: &[u8; 16], place: &str, what: &str) {
+        let mut hash = DefaultHasher::new();
+        (file, place, what).hash(&mut hash);
+        {
+            let mut reported = self.reported.lock();
+            if reported.len() >= REPORTS {
+                reported.clear();
+            }
+            if !reported.insert(hash.finish()) {
+                return;
+            }
+        }
+        (self.on_tamper)(Tamper { file: *file, what: format!("{place} {what}") });
+    }
+
+    /// Where an open inode is in the backing directory, as far as the kernel knows.
+    pub fn place(&self, fd: impl std::os::fd::AsFd) -> String {
+        match rustix::fs::readlink(path::of_fd(fd), Vec::new()) {
+            Ok(p) => p.to_string_lossy().into_owned(),
+            Err(_) => "an inode".to_owned(),
+        }
+    }
+}
+
+/// What a [`Backing`] is told when it is made.
+pub struct About {
+    pub keys: Arc<DomainKeys>,
+    pub uuid: [u8; 16],
+    pub read_only: bool,
+    pub max_fds: usize,
+    pub on_tamper: OnTamper,
+}

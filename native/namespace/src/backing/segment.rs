@@ -1,0 +1,97 @@
+//! The segments of the commit log: preallocated files in `.kmsfs/log`.
+
+use super::{path, Backing};
+use kmsfs_files::store::Segment;
+use rustix::fs::{fallocate, fstat, fsync, FallocateFlags, Mode, OFlags};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::OwnedFd;
+
+struct LogSegment(OwnedFd);
+
+impl Segment for LogSegment {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut done = 0;
+        while done < buf.len() {
+            match rustix::io::pread(&self.0, &mut buf[done..], offset + done as u64) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => done += n,
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        super::home::write_all(&self.0, buf, offset)
+    }
+    fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fdatasync(&self.0)?)
+    }
+}
+
+fn wrong(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+impl Backing {
+    fn log_dir(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        match path::open(&self.special, "log", flags, 0) {
+            Err(Errno::NOENT) if !self.read_only => {
+                rustix::fs::mkdirat(&self.special, "log", Mode::from_raw_mode(0o700))?;
+                fsync(&self.special)?;
+                Ok(path::open(&self.special, "log", flags, 0)?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Whether the log has ever been begun: a segment is there.
+    pub fn log_is_begun(&self) -> io::Result<bool> {
+        match path::open(&self.special, "log", OFlags::RDONLY | OFlags::DIRECTORY, 0) {
+            Ok(dir) => Ok(super::walk::names(dir)?.iter().any(|(name, _)| name.ends_with(b".seg"))),
+            Err(Errno::NOENT) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Opens the segment in `slot`, or makes it: it gets its name when its room is allocated and durable.
+    pub fn segment(&self, slot: u32, size: u64) -> io::Result<Box<dyn Segment>> {
+        let dir = self.log_dir()?;
+        let name = format!("{slot:04}.seg");
+        let access = if self.read_only { OFlags::RDONLY } else { OFlags::RDWR };
+        let fd = match path::open(&dir, &name, access, 0) {
+            Err(Errno::NOENT) if !self.read_only => {
+                let temporary = format!("{name}.new");
+                let fd = path::open(&dir, &temporary, OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC, 0o600)?;
+                match fallocate(&fd, FallocateFlags::empty(), 0, size) {
+                    Ok(()) => {}
+                    Err(Errno::OPNOTSUPP) => fill(&fd, size)?,
+                    Err(e) => return Err(e.into()),
+                }
+                fsync(&fd)?;
+                rustix::fs::renameat(&dir, &temporary, &dir, &name)?;
+                fsync(&dir)?;
+                fd
+            }
+            other => other?,
+        };
+        let stat = fstat(&fd)?;
+        if stat.st_mode & libc::S_IFMT != libc::S_IFREG || stat.st_size as u64 != size {
+            return Err(wrong(format!(".kmsfs/log/{name} is not a file of {size} bytes")));
+        }
+        Ok(Box::new(LogSegment(fd)))
+    }
+}
+
+fn fill(fd: &OwnedFd, size: u64) -> io::Result<()> {
+    let zeros = vec![0; 1 << 16];
+    let mut at = 0;
+    while at < size {
+        let len = zeros.len().min((size - at) as usize);
+        super::home::write_all(fd, &zeros[..len], at)?;
+        at += len as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! Extended attributes of anything open, O_PATH included.
+
+use super::path::of_fd;
+use rustix::fs::XattrFlags;
+use rustix::io::{Errno, Result};
+use std::os::fd::AsFd;
+
+/// XATTR_SIZE_MAX and XATTR_LIST_MAX of xattr(7).
+const MAX: usize = 65536;
+
+/// The value, or `None` when there is no such xattr.
+pub fn get(fd: impl AsFd, name: &str) -> Result<Option<Vec<u8>>> {
+    let path = of_fd(fd);
+    // Nearly all are short; only the others cost a second call.
+    let mut short = [0u8; 256];
+    match rustix::fs::getxattr(&path, name, &mut short) {
+        Ok(len) => return Ok(Some(short[..len].to_vec())),
+        Err(Errno::NODATA) => return Ok(None),
+        Err(Errno::RANGE) => {}
+        Err(e) => return Err(e),
+    }
+    let mut value = vec![0; MAX];
+    match rustix::fs::getxattr(&path, name, &mut value[..]) {
+        Ok(len) => {
+            value.truncate(len);
+            Ok(Some(value))
+        }
+        Err(Errno::NODATA) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+pub fn set(fd: impl AsFd, name: &str, value: &[u8], flags: XattrFlags) -> Result<()> {
+    rustix::fs::setxattr(of_fd(fd), name, value, flags)
+}
+
+/// ENODATA when there is no such xattr.
+pub fn remove(fd: impl AsFd, name: &str) -> Result<()> {
+    rustix::fs::removexattr(of_fd(fd), name)
+}
+
+/// All names.
+pub fn list(fd: impl AsFd) -> Result<Vec<Vec<u8>>> {
+    let mut names = vec![0; MAX];
+    let len = rustix::fs::listxattr(of_fd(fd), &mut names[..])?;
+    Ok(names[..len].split(|b| *b == 0).filter(|n| !n.is_empty()).map(<[u8]>::to_vec).collect())
+}

@@ -1,0 +1,110 @@
+//! Attributes: stat(2) of a node, from its backing inode and from what the file layer knows better.
+
+use super::Volume;
+use crate::backing::inode::Inode;
+use crate::fault::{Fault, Result};
+use crate::ops::{Attr, Entry, NodeId, Time, ROOT};
+use crate::table::Node;
+use kmsfs_format::layout::HEADER_LEN;
+use kmsfs_format::names;
+use kmsfs_format::record::Kind;
+use rustix::fs::{fstat, Stat};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// Sectors shown for a file that has content but none at home yet: zero would say "all hole" to tar(1) and its like.
+const SOME_SECTORS: u64 = 8;
+
+impl Volume {
+    pub(super) fn get_attr(&self, id: NodeId) -> Result<Attr> {
+        let node = self.node(id)?;
+        self.attr_of(&node)
+    }
+
+    pub(super) fn attr_of(&self, node: &Node) -> Result<Attr> {
+        let fd = self.fd(node)?;
+        let stat = fstat(&fd)?;
+        self.attr(node, &fd, &stat, None)
+    }
+
+    pub(super) fn entry(&self, inode: &Inode) -> Result<Entry> {
+        let node = self.enter(inode)?;
+        let attr = self.attr(&node, &inode.fd, &inode.stat, Some(inode.record.growing))?;
+        Ok(Entry { node: node.id, generation: 0, attr })
+    }
+
+    /// `growing`: the record's flag where it is known already.
+    fn attr(&self, node: &Node, fd: &Arc<OwnedFd>, stat: &Stat, growing: Option<bool>) -> Result<Attr> {
+        let mut attr = Attr {
+            ino: stat.st_ino,
+            size: stat.st_size as u64,
+            blocks: stat.st_blocks as u64,
+            atime: Time { secs: stat.st_atime as i64, nanos: stat.st_atime_nsec as u32 },
+            mtime: Time { secs: stat.st_mtime as i64, nanos: stat.st_mtime_nsec as u32 },
+            ctime: Time { secs: stat.st_ctime as i64, nanos: stat.st_ctime_nsec as u32 },
+            mode: stat.st_mode,
+            nlink: stat.st_nlink as u32,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            rdev_major: rustix::fs::major(stat.st_rdev),
+            rdev_minor: rustix::fs::minor(stat.st_rdev),
+            blksize: self.block_size,
+        };
+        match node.kind {
+            Kind::File => self.file_attr(node, fd, growing, &mut attr)?,
+            Kind::Symlink => attr.size = self.target_size(node, fd)?,
+            // `.kmsfs` is no directory of the volume's.
+            Kind::Directory if node.id == ROOT && attr.nlink > 2 => attr.nlink -= 1,
+            _ => {}
+        }
+        Ok(attr)
+    }
+
+    fn file_attr(&self, node: &Node, fd: &Arc<OwnedFd>, growing: Option<bool>, attr: &mut Attr) -> Result<()> {
+        let physical = attr.size;
+        let mut file = self.files.existing(&node.file);
+        if file.is_none() {
+            let growing = match growing {
+                Some(g) => g,
+                None => self.backing.record(fd, Kind::File)?.growing,
+            };
+            if !growing {
+                attr.size = self.files.size_of_len(physical).ok_or_else(|| Fault::tampered("has a length that no size maps to"))?;
+                return Ok(());
+            }
+            if physical < HEADER_LEN {
+                attr.size = 0;
+                return Ok(());
+            }
+            // The header alone knows the size (docs/format.md §4).
+            let home = self.backing.home(&node.file, &node.handle)?;
+            file = Some(self.files.file(home)?);
+        }
+        if let Some(file) = file {
+            attr.size = file.size();
+            if let Some(mtime) = file.mtime() {
+                attr.mtime = Time { secs: mtime.secs, nanos: mtime.nanos };
+            }
+            if attr.size > 0 && attr.blocks == 0 {
+                attr.blocks = SOME_SECTORS;
+            }
+        }
+        if let Some(changed) = self.backing.homes.existing(&node.file).and_then(|h| h.changed()) {
+            let changed = Time { secs: changed.tv_sec, nanos: changed.tv_nsec as u32 };
+            if (changed.secs, changed.nanos) > (attr.ctime.secs, attr.ctime.nanos) {
+                attr.ctime = changed;
+            }
+        }
+        Ok(())
+    }
+
+    /// A symlink's size is its target's length, which its stored length tells.
+    fn target_size(&self, node: &Node, fd: &OwnedFd) -> Result<u64> {
+        let stored = rustix::fs::readlinkat(fd, "", Vec::new())?;
+        if names::target_is_aside(stored.to_bytes()) {
+            return self.target_sidecar_len(&node.file);
+        }
+        let len = names::target_len(stored.to_bytes().len());
+        len.map(|n| n as u64).ok_or_else(|| Fault::tampered("has a target too short to be sealed"))
+    }
+}

@@ -1,0 +1,49 @@
+//! link(2).
+
+use super::Volume;
+use crate::backing::inode::Inode;
+use crate::backing::path;
+use crate::fault::{Fault, Result};
+use crate::ops::{Entry, NodeId};
+use kmsfs_format::record::Kind;
+use rustix::fs::fstat;
+use rustix::io::Errno;
+
+impl Volume {
+    pub(super) fn make_link(&self, id: NodeId, parent: NodeId, name: &[u8]) -> Result<Entry> {
+        self.writable()?;
+        let node = self.node(id)?;
+        if node.kind == Kind::Directory {
+            return Err(Fault::errno(libc::EPERM));
+        }
+        let fd = self.fd(&node)?;
+        let (dir, dir_fd) = self.directory(parent)?;
+        let stored = self.seal(&dir, name)?;
+        let binding = self.binding(&dir, &stored.stored);
+        {
+            let _dir = self.dir_locks.lock(&[&dir.file]);
+            if !matches!(path::entry(&dir_fd, &stored.stored), Err(Errno::NOENT)) {
+                return Err(Fault::errno(libc::EEXIST));
+            }
+            let _inode = self.backing.inode_locks.lock(&[&node.file]);
+            self.put_sidecar(&dir_fd, &stored)?;
+            // The record knows the name before the name is there.
+            let linked = self
+                .backing
+                .bind(&fd, &node.file, binding)
+                .and_then(|()| Ok(path::link(&fd, &dir_fd, &stored.stored)?));
+            if let Err(fault) = linked {
+                self.drop_sidecar(&dir_fd, &stored)?;
+                self.backing.unbind(&fd, &node.file, binding)?;
+                return Err(fault);
+            }
+            self.unsynced.add(&node.file);
+        }
+        if let Some(home) = self.backing.homes.existing(&node.file) {
+            home.adopted();
+        }
+        let stat = fstat(&fd)?;
+        let record = self.backing.record(&fd, node.kind)?;
+        self.entry_for_kernel(&Inode { fd, stat, record })
+    }
+}

@@ -1,0 +1,72 @@
+//! A mounted volume: the namespace over its backing directory and the file layer.
+
+mod attr;
+mod copy;
+mod create;
+mod dir;
+mod filesystem;
+mod io;
+mod link;
+mod lookup;
+mod mount;
+mod nodes;
+mod open;
+mod remove;
+mod rename;
+mod setattr;
+mod sidecar;
+mod symlink;
+mod unsynced;
+mod xattr;
+
+pub use mount::{OpenError, Options};
+
+use crate::backing::locks::Stripes;
+use crate::backing::Backing;
+use crate::table::Table;
+use dir::OpenDir;
+use kmsfs_files::Files;
+use open::{Handles, OpenFile};
+use std::sync::Arc;
+use unsynced::Unsynced;
+
+/// Counts for `kmsfs status`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stats {
+    pub nodes: usize,
+    pub descriptors: usize,
+    pub open_files: usize,
+    pub open_directories: usize,
+}
+
+pub struct Volume {
+    backing: Arc<Backing>,
+    files: Arc<Files>,
+    options: Options,
+    /// B, bytes.
+    block_size: u32,
+    table: Table,
+    open_files: Handles<OpenFile>,
+    open_dirs: Handles<OpenDir>,
+    /// Held over a change of a directory's entries, so over backing system calls: an entry, its sidecar and its
+    /// temporary name change together. Taken before inode locks; never while the file layer is called.
+    dir_locks: Stripes,
+    unsynced: Unsynced,
+    /// flock(2) on `.kmsfs/lock`: one mount at a time.
+    _lock: std::os::fd::OwnedFd,
+}
+
+impl Volume {
+    pub fn stats(&self) -> Stats {
+        Stats {
+            nodes: self.table.len(),
+            descriptors: self.backing.fds.len(),
+            open_files: self.open_files.len(),
+            open_directories: self.open_dirs.len(),
+        }
+    }
+
+    pub fn files(&self) -> &Arc<Files> {
+        &self.files
+    }
+}

@@ -1,0 +1,161 @@
+//! Open files: open, create, O_TMPFILE, release.
+
+use super::create::Making;
+use super::Volume;
+use crate::backing::home::BackingHome;
+use crate::backing::inode::Inode;
+use crate::fault::{Fault, Result};
+use crate::ops::{Caller, Entry, Handle, NodeId};
+use crate::table::Node;
+use kmsfs_files::File;
+use kmsfs_format::record::{Device, Kind};
+use parking_lot::RwLock;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+
+/// What the kernel holds by number.
+pub(super) struct Handles<T> {
+    open: RwLock<HashMap<u64, Arc<T>>>,
+    next: AtomicU64,
+}
+
+impl<T> Default for Handles<T> {
+    fn default() -> Self {
+        Handles { open: RwLock::default(), next: AtomicU64::new(1) }
+    }
+}
+
+impl<T> Handles<T> {
+    pub fn add(&self, value: T) -> Handle {
+        let handle = self.next.fetch_add(1, Ordering::Relaxed);
+        self.open.write().insert(handle, Arc::new(value));
+        Handle(handle)
+    }
+    pub fn get(&self, handle: Handle) -> Option<Arc<T>> {
+        self.open.read().get(&handle.0).cloned()
+    }
+    pub fn remove(&self, handle: Handle) -> Option<Arc<T>> {
+        self.open.write().remove(&handle.0)
+    }
+    pub fn len(&self) -> usize {
+        self.open.read().len()
+    }
+}
+
+pub(super) struct OpenFile {
+    pub node: Arc<Node>,
+    pub file: Arc<File>,
+    pub home: Arc<BackingHome>,
+    /// Writes go to the end: O_APPEND, where the kernel does not see to it.
+    pub append: bool,
+    pub writable: bool,
+}
+
+fn writes(flags: u32) -> bool {
+    flags as i32 & libc::O_ACCMODE != libc::O_RDONLY
+}
+
+impl Volume {
+    pub(super) fn open_file(&self, id: NodeId, flags: u32) -> Result<Handle> {
+        if writes(flags) || flags as i32 & libc::O_TRUNC != 0 {
+            self.writable()?;
+        }
+        let node = self.node(id)?;
+        match node.kind {
+            Kind::File => {}
+            Kind::Directory => return Err(Fault::errno(libc::EISDIR)),
+            Kind::Symlink => return Err(Fault::errno(libc::ELOOP)),
+            _ => return Err(Fault::errno(libc::ENXIO)),
+        }
+        let fd = self.fd(&node)?;
+        let inode = self.report(&node.file, || self.backing.place(&fd), self.backing.inspect_settled(fd.clone()))?;
+        if inode.record.id != node.file {
+            return Err(Fault::tampered("has another id than before"));
+        }
+        let open = self.opened(node, flags)?;
+        if flags as i32 & libc::O_TRUNC != 0 {
+            open.file.truncate(0)?;
+            open.home.touch();
+        }
+        Ok(self.hand_out(open))
+    }
+
+    fn opened(&self, node: Arc<Node>, flags: u32) -> Result<OpenFile> {
+        let home = self.backing.home(&node.file, &node.handle)?;
+        let file = self.files.file(home.clone())?;
+        let append = flags as i32 & libc::O_APPEND != 0 && !self.options.writeback;
+        Ok(OpenFile { node, file, home, append, writable: writes(flags) })
+    }
+
+    fn hand_out(&self, open: OpenFile) -> Handle {
+        open.node.opens.fetch_add(1, Ordering::AcqRel);
+        open.home.opened();
+        self.open_files.add(open)
+    }
+
+    pub(super) fn create_file(
+        &self,
+        caller: Caller,
+        parent: NodeId,
+        name: &[u8],
+        mode: u32,
+        flags: u32,
+    ) -> Result<(Entry, Handle)> {
+        match self.make_file(caller, parent, name, mode) {
+            Ok(inode) => {
+                let entry = self.entry_for_kernel(&inode)?;
+                let handle = self.open_new(&inode, flags)?;
+                Ok((entry, handle))
+            }
+            Err(f) if f.is(libc::EEXIST) && flags as i32 & libc::O_EXCL == 0 => {
+                let entry = self.look_up(parent, name)?;
+                let handle = self.open_file(entry.node, flags)?;
+                Ok((self.get_attr(entry.node).map(|attr| Entry { attr, ..entry })?, handle))
+            }
+            Err(f) => Err(f),
+        }
+    }
+
+    /// Opens what was just made: nothing to verify, and its descriptor is there.
+    fn open_new(&self, inode: &Inode, flags: u32) -> Result<Handle> {
+        let node = self.enter(inode)?;
+        self.backing.home(&node.file, &node.handle)?.adopt(inode.fd.clone());
+        let open = self.opened(node, flags)?;
+        open.home.adopt(inode.fd.clone());
+        Ok(self.hand_out(open))
+    }
+
+    pub(super) fn create_unnamed(&self, caller: Caller, parent: NodeId, mode: u32, flags: u32) -> Result<(Entry, Handle)> {
+        self.writable()?;
+        let (_, dir_fd) = self.directory(parent)?;
+        let making = Making::new(&dir_fd, caller, Kind::File, mode, Device::default())?;
+        let inode = self.unnamed_file(&making)?;
+        self.unsynced.add(&inode.record.id);
+        let node = self.enter(&inode)?;
+        node.pin(inode.fd.clone());
+        let home = self.backing.home(&node.file, &node.handle)?;
+        home.orphan(inode.fd.clone());
+        let entry = self.entry_for_kernel(&inode)?;
+        let handle = self.hand_out(self.opened(node, flags)?);
+        Ok((entry, handle))
+    }
+
+    pub(super) fn close_file(&self, handle: Handle) -> Result<()> {
+        let Some(open) = self.open_files.remove(handle) else { return Err(Fault::errno(libc::EBADF)) };
+        open.node.opens.fetch_sub(1, Ordering::AcqRel);
+        if open.home.closed() {
+            open.file.forget();
+            return Ok(());
+        }
+        if open.writable {
+            // What a mapping wrote after the last close(2).
+            open.file.commit()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn open_handle(&self, handle: Handle) -> Result<Arc<OpenFile>> {
+        self.open_files.get(handle).ok_or_else(|| Fault::errno(libc::EBADF))
+    }
+}

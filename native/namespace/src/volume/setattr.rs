@@ -1,0 +1,145 @@
+//! chmod, chown, truncate and utimensat.
+
+use super::Volume;
+use crate::backing::inode::owner_of;
+use crate::fault::{Fault, Result};
+use crate::ops::{Attr, NodeId, SetAttr, SetTime};
+use crate::table::Node;
+use kmsfs_files::Time;
+use kmsfs_format::record::{Kind, Owner};
+use rustix::fs::{fstat, utimensat, AtFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::time::{clock_gettime, ClockId};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
+
+const SUID: u16 = libc::S_ISUID as u16;
+const SGID: u16 = libc::S_ISGID as u16;
+const GROUP_EXECUTES: u16 = libc::S_IXGRP as u16;
+
+/// The mode that is left when privileges are taken away: no setuid, and no setgid where the group may execute
+/// (without that it once meant mandatory locking).
+fn without_privileges(mode: u16) -> u16 {
+    let mode = mode & !SUID;
+    if mode & GROUP_EXECUTES != 0 {
+        mode & !SGID
+    } else {
+        mode
+    }
+}
+
+impl Volume {
+    pub(super) fn set_attr(&self, id: NodeId, set: &SetAttr) -> Result<Attr> {
+        self.writable()?;
+        let node = self.node(id)?;
+        let fd = self.fd(&node)?;
+        if let Some(size) = set.size {
+            self.truncate(&node, set, size)?;
+        }
+        let owner_changes = set.uid.is_some() || set.gid.is_some();
+        if set.mode.is_some() || owner_changes {
+            self.set_owner(&node, &fd, set)?;
+        }
+        if node.kind != Kind::Directory && (set.kill_suidgid || owner_changes && set.mode.is_none()) {
+            self.drop_privileges(&node)?;
+        }
+        if set.atime.is_some() || set.mtime.is_some() {
+            self.set_times(&node, &fd, set)?;
+        }
+        self.attr_of(&node)
+    }
+
+    fn truncate(&self, node: &Node, set: &SetAttr, size: u64) -> Result<()> {
+        if node.kind != Kind::File {
+            return Err(Fault::errno(if node.kind == Kind::Directory { libc::EISDIR } else { libc::EINVAL }));
+        }
+        let open = set.handle.and_then(|h| self.open_files.get(h));
+        match open {
+            Some(open) => {
+                open.file.truncate(size)?;
+                open.home.touch();
+            }
+            None => {
+                let home = self.backing.home(&node.file, &node.handle)?;
+                let file = self.files.file(home.clone())?;
+                file.truncate(size)?;
+                home.touch();
+                // truncate(2): there is no close to commit it.
+                file.commit()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_owner(&self, node: &Node, fd: &OwnedFd, set: &SetAttr) -> Result<()> {
+        let _held = self.backing.inode_locks.lock(&[&node.file]);
+        let has = owner_of(&fstat(fd)?);
+        let mut new = Owner {
+            mode: set.mode.map_or(has.mode, |m| (m & 0o7777) as u16),
+            uid: set.uid.unwrap_or(has.uid),
+            gid: set.gid.unwrap_or(has.gid),
+        };
+        if set.mode.is_none() && node.kind != Kind::Directory {
+            // chown(2) on Linux clears them whoever calls.
+            new.mode = without_privileges(new.mode);
+        }
+        node.plain.store(false, Ordering::Release);
+        self.backing.change_owner(fd, &node.file, new)?;
+        self.unsynced.add(&node.file);
+        Ok(())
+    }
+
+    /// Clears setuid, setgid and capabilities, as a write, truncate or chown must.
+    pub(super) fn drop_privileges(&self, node: &Node) -> Result<()> {
+        if node.plain.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let fd = self.fd(node)?;
+        {
+            let _held = self.backing.inode_locks.lock(&[&node.file]);
+            let has = owner_of(&fstat(&fd)?);
+            let mode = without_privileges(has.mode);
+            if mode != has.mode {
+                self.backing.change_owner(&fd, &node.file, Owner { mode, ..has })?;
+                self.unsynced.add(&node.file);
+            }
+            // Set under the lock that a chmod or setxattr takes to unset it.
+            self.drop_capabilities(node, &fd)?;
+            node.plain.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn set_times(&self, node: &Node, fd: &OwnedFd, set: &SetAttr) -> Result<()> {
+        let mut mtime = set.mtime;
+        if let (Kind::File, Some(time), Some(file)) = (node.kind, mtime, self.files.existing(&node.file)) {
+            // The file layer puts it on the inode after the content, whose writing would change it.
+            let time = match time {
+                SetTime::At(t) => Time { secs: t.secs, nanos: t.nanos },
+                SetTime::Now => {
+                    let now = clock_gettime(ClockId::Realtime);
+                    Time { secs: now.tv_sec, nanos: now.tv_nsec as u32 }
+                }
+            };
+            file.set_mtime(time)?;
+            if let Some(home) = self.backing.homes.existing(&node.file) {
+                home.touch();
+            }
+            mtime = None;
+        }
+        if set.atime.is_none() && mtime.is_none() {
+            return Ok(());
+        }
+        let times = Timestamps { last_access: timespec(set.atime), last_modification: timespec(mtime) };
+        utimensat(fd, "", &times, AtFlags::EMPTY_PATH)?;
+        self.unsynced.add(&node.file);
+        Ok(())
+    }
+}
+
+fn timespec(time: Option<SetTime>) -> Timespec {
+    match time {
+        None => Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        Some(SetTime::Now) => Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+        Some(SetTime::At(t)) => Timespec { tv_sec: t.secs, tv_nsec: i64::from(t.nanos) },
+    }
+}

@@ -58,11 +58,9 @@ export type FromEngine =
   | OpenedMessage
   | { type: "serving" }
   | { type: "status"; id: number; counters: Counters }
-  | { type: "event"; event: string; file?: string | null; detail?: string | null }
+  | { type: "event"; event: "tamper"; file?: string | null; detail?: string | null }
   | { type: "warning"; message: string }
   | FailedMessage;
-
-export type KeyReply = { type: "unlocked" } | FailedMessage;
 
 /** The exit code that stands for what the engine could not do. */
 export const EXIT_OF_FAILURE: Readonly<Record<FailureCode, ExitCodeName>> = {

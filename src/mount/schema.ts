@@ -4,9 +4,9 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
 import { packageRoot } from "../package-root.js";
-import type { FromEngine, KeyReply, ToEngine, UnlockMessage } from "./protocol.js";
+import type { FromEngine, ToEngine, UnlockMessage } from "./protocol.js";
 
-type Definition = "Control" | "Event" | "Unlock" | "KeyReply";
+type Definition = "Control" | "Event" | "Unlock";
 
 let ajv: Ajv2020 | undefined;
 
@@ -45,9 +45,4 @@ export function checkUnlock(message: UnlockMessage): void {
 export function checkFromEngine(message: unknown): FromEngine {
   check("Event", message);
   return message as FromEngine;
-}
-
-export function checkKeyReply(message: unknown): KeyReply {
-  check("KeyReply", message);
-  return message as KeyReply;
 }

@@ -57,7 +57,7 @@ async function bringUp(config: DaemonConfig, volume: OpenedVolume, places: Mount
   const daemon = spawnDaemon(config, places);
   const [report, key] = [daemon.stdio[3] as Duplex, daemon.stdio[4] as Duplex];
   const answer = readReport(daemon, report);
-  // What ends the engine or the daemon is in the report; a channel that breaks with it says nothing more.
+  // The engine's answer on the key channel is in the daemon's report too, and so is why a channel breaks.
   key.on("error", () => undefined).resume();
   report.write(`${JSON.stringify(config)}\n`);
   key.write(encodeFrame(unlockMessage(volume)));

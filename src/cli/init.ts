@@ -5,7 +5,11 @@ import type { KeySource, NewVolume } from "../volume/init.js";
 import { given, kmsTimeoutMs, kmsTimeoutOption } from "./unlock-options.js";
 
 const OPTIONS = {
-  "kms-key": { type: "string", describe: "KMS key that wraps the volume's key: ARN, key id or alias/NAME" },
+  "kms-key": {
+    type: "string",
+    nargs: 1,
+    describe: "KMS key that wraps the volume's key: ARN, key id or alias/NAME",
+  },
   context: {
     type: "string",
     array: true,
@@ -13,10 +17,18 @@ const OPTIONS = {
     describe: "pair NAME=VALUE for the encryption context, with --kms-key; may be repeated",
   },
   "kms-timeout": kmsTimeoutOption,
-  keyfile: { type: "string", describe: "file of 32 raw bytes, mode 0600; made when it does not exist" },
-  "passphrase-file": { type: "string", describe: "its first line is the passphrase (-: standard input)" },
+  keyfile: {
+    type: "string",
+    nargs: 1,
+    describe: "file of 32 raw bytes, mode 0600; made when it does not exist",
+  },
+  "passphrase-file": {
+    type: "string",
+    nargs: 1,
+    describe: "its first line is the passphrase (-: standard input)",
+  },
   "block-size": { type: "number", choices: [4096, 16384, 65536] as const, default: 4096 as const },
-  label: { type: "string", default: "", describe: "a name for the key slot" },
+  label: { type: "string", nargs: 1, default: "", describe: "a name for the key slot" },
   "log-segments": { type: "number", describe: "segments of the commit log (default 4)" },
   "log-segment-size": { type: "number", describe: "MiB of each (default 16, less on a small file system)" },
 } as const;

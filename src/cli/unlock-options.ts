@@ -7,14 +7,21 @@ import type { OpenOptions } from "../volume/open.js";
 
 export const kmsTimeoutOption = {
   type: "number",
+  nargs: 1,
   default: 30,
   describe: "seconds that KMS may take in all, attempts included",
 } as const;
 
 export const UNLOCK_OPTIONS = {
-  keyfile: { type: "string", describe: "open a keyfile slot with this file", conflicts: "passphrase-file" },
+  keyfile: {
+    type: "string",
+    nargs: 1,
+    describe: "open a keyfile slot with this file",
+    conflicts: "passphrase-file",
+  },
   "passphrase-file": {
     type: "string",
+    nargs: 1,
     describe: "open a passphrase slot with the first line of this file (-: standard input)",
   },
   "kms-key": {

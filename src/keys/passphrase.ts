@@ -17,55 +17,76 @@ export interface PassphraseOptions {
 const NEW_SLOT = { n: 2 ** 17, r: 8, p: 1 } as const;
 const MAX_PASSPHRASE_BYTES = 1024;
 
-/** The first line of a file, a pipe or standard input, in bytes. The caller wipes it. */
+/** The first line of a file, a pipe or standard input, in bytes. The caller wipes it. Throws UserError. */
 async function readPassphrase(path: string): Promise<Buffer> {
-  const name = path === "-" ? "/dev/stdin" : path;
-  const buffer = Buffer.alloc(MAX_PASSPHRASE_BYTES + 2);
-  let length = 0;
+  // Room for one byte too many and for CR LF.
+  const buffer = Buffer.alloc(MAX_PASSPHRASE_BYTES + 3);
   try {
-    const handle = await open(name, constants.O_RDONLY);
-    try {
-      const stat = await handle.stat();
-      if (stat.isDirectory()) throw new UserError("KeyFile", `passphrase file ${path} is a directory`);
-      if (stat.isFile() && path !== "-" && (stat.mode & 0o077) !== 0) {
-        throw new UserError(
-          "KeyFile",
-          `passphrase file ${path} is open to group or others`,
-          `close it: chmod 600 ${path}`,
-        );
-      }
-      while (length < buffer.length && !buffer.subarray(0, length).includes(0x0a)) {
-        const { bytesRead } = await handle.read(buffer, length, buffer.length - length, null);
-        if (bytesRead === 0) break;
-        length += bytesRead;
-      }
-    } finally {
-      await handle.close();
+    const length = path === "-" ? await fillFromStdin(buffer) : await fillFromFile(buffer, path);
+    const line = firstLine(buffer.subarray(0, length));
+    if (line.length === 0) {
+      throw new UserError(
+        "KeyFile",
+        `passphrase file ${path} has an empty first line`,
+        "put the passphrase there",
+      );
     }
+    if (line.length > MAX_PASSPHRASE_BYTES) {
+      line.fill(0);
+      throw new UserError(
+        "KeyFile",
+        `the passphrase in ${path} is longer than ${MAX_PASSPHRASE_BYTES} bytes`,
+        "use --keyfile for a binary key",
+      );
+    }
+    return line;
   } catch (error) {
-    buffer.fill(0);
     if (error instanceof UserError) throw error;
     const why = errnoOf(error) === "ENOENT" ? "does not exist" : `cannot be read: ${messageOf(error)}`;
     throw new UserError("KeyFile", `passphrase file ${path} ${why}`, "name it with --passphrase-file");
+  } finally {
+    buffer.fill(0);
   }
-  const line = firstLine(buffer.subarray(0, length));
-  buffer.fill(0);
-  if (line.length === 0) {
-    throw new UserError(
-      "KeyFile",
-      `passphrase file ${path} has an empty first line`,
-      "put the passphrase there",
-    );
+}
+
+function isComplete(bytes: Buffer): boolean {
+  return bytes.includes(0x0a);
+}
+
+/** Reads until a line end, the buffer's or the file's end; the count of bytes. */
+async function fillFromFile(buffer: Buffer, path: string): Promise<number> {
+  const handle = await open(path, constants.O_RDONLY);
+  try {
+    const stat = await handle.stat();
+    // A pipe (<(...) of the shell) has no mode of its own to judge.
+    if (stat.isFile() && (stat.mode & 0o077) !== 0) {
+      throw new UserError(
+        "KeyFile",
+        `passphrase file ${path} is open to group or others`,
+        `close it: chmod 600 ${path}`,
+      );
+    }
+    let length = 0;
+    while (length < buffer.length && !isComplete(buffer.subarray(0, length))) {
+      const { bytesRead } = await handle.read(buffer, length, buffer.length - length, null);
+      if (bytesRead === 0) break;
+      length += bytesRead;
+    }
+    return length;
+  } finally {
+    await handle.close();
   }
-  if (line.length > MAX_PASSPHRASE_BYTES) {
-    line.fill(0);
-    throw new UserError(
-      "KeyFile",
-      `the passphrase in ${path} is longer than ${MAX_PASSPHRASE_BYTES} bytes`,
-      "use --keyfile for a binary key",
-    );
+}
+
+async function fillFromStdin(buffer: Buffer): Promise<number> {
+  let length = 0;
+  for await (const chunk of process.stdin) {
+    if (!Buffer.isBuffer(chunk)) continue;
+    length += chunk.copy(buffer, length);
+    chunk.fill(0);
+    if (length === buffer.length || isComplete(buffer.subarray(0, length))) break;
   }
-  return line;
+  return length;
 }
 
 /** A copy of the bytes before the first line end (LF or CR LF). */

@@ -41,7 +41,9 @@ export class Scratch {
 
 export function runKmsfs(args: readonly string[], env: Record<string, string>, input = ""): Promise<Outcome> {
   return new Promise((done, failed) => {
-    const child = spawn(process.execPath, [MAIN, ...args], { env, stdio: "pipe" });
+    // Through env(1), because tap adds its own instruments to the environment of every process that a test starts.
+    const settings = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+    const child = spawn("env", ["-i", ...settings, process.execPath, MAIN, ...args], { stdio: "pipe" });
     let stdout = "";
     let stderr = "";
     child.stdout.on("data", (chunk: Buffer) => {

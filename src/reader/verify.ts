@@ -84,13 +84,7 @@ class Verification implements Visitor {
 
   report(place: string, id: Buffer | undefined, error: DamageError): void {
     this.problems++;
-    this.options.onProblem?.({
-      code: error.code,
-      place,
-      ...(id && { id: idText(id) }),
-      ...(error.block !== undefined && { block: `${error.block}` }),
-      message: error.message,
-    });
+    this.options.onProblem?.(problemAt(place, id, error));
   }
 
   stray(place: string, error: DamageError): void {
@@ -168,6 +162,16 @@ class Verification implements Visitor {
     this.counts.bytes += bytes;
     if (this.counts.blocks % BLOCKS_PER_REPORT === 0) this.options.onProgress?.(this.counts);
   }
+}
+
+export function problemAt(place: string, id: Buffer | undefined, error: DamageError): Problem {
+  return {
+    code: error.code,
+    place,
+    ...(id && { id: idText(id) }),
+    ...(error.block !== undefined && { block: `${error.block}` }),
+    message: error.message,
+  };
 }
 
 /** A DamageError for what went wrong within one file; what is no fault of the file's is thrown on. */

@@ -153,19 +153,24 @@ class Walk {
 
   async #directory(parent: Directory, node: Node): Promise<void> {
     if (!(await this.visitor.enter(node))) return;
-    if (node.record?.type === "directory") {
-      const fd = openSync(node.path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
-      try {
-        const prefix = `${parent.prefix}${node.stored}/`;
-        const xattrs =
-          prefix.length < LONG_PATH ? parent.xattrs : await XattrTree.load(throughDescriptor(fd));
-        const start = xattrs === parent.xattrs ? prefix : "";
-        await this.#contents({ fd, id: node.record.id, place: node.place, xattrs, prefix: start });
-      } finally {
-        closeSync(fd);
-      }
-    }
+    if (node.record?.type === "directory") await this.#below(parent, node, node.record.id);
     await this.visitor.leave(node);
+  }
+
+  async #below(parent: Directory, node: Node, id: Buffer): Promise<void> {
+    let fd: number | undefined;
+    try {
+      fd = openSync(node.path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+      const prefix = `${parent.prefix}${node.stored}/`;
+      const anew = prefix.length >= LONG_PATH;
+      const xattrs = anew ? await XattrTree.load(throughDescriptor(fd)) : parent.xattrs;
+      await this.#contents({ fd, id, place: node.place, xattrs, prefix: anew ? "" : prefix });
+    } catch (error) {
+      if (errnoOf(error) === undefined) throw error;
+      this.visitor.stray(node.place, new DamageError("unreadable", `cannot be read: ${messageOf(error)}`));
+    } finally {
+      if (fd !== undefined) closeSync(fd);
+    }
   }
 
   /** The authentic record among an inode's attributes. */

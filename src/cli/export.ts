@@ -1,0 +1,83 @@
+import { mkdir, readdir, realpath, rmdir } from "node:fs/promises";
+import { dirname, relative, resolve } from "node:path";
+import type { ArgumentsCamelCase, Argv, CommandModule } from "yargs";
+import { errnoOf, messageOf, UserError } from "../errors.js";
+import type { ExportCounts } from "../reader/export.js";
+import { Progress, sizeText } from "./progress.js";
+import { openOptions, type UnlockArguments, withUnlockOptions } from "./unlock-options.js";
+import { problemLine } from "./verify.js";
+
+interface Options extends UnlockArguments {
+  backing: string;
+  out: string;
+}
+
+export const command: CommandModule<object, Options> = {
+  command: "export <backing> <out>",
+  describe: "write a volume that is not mounted out in clear",
+  builder: (argv: Argv) =>
+    withUnlockOptions(
+      argv
+        .positional("backing", { type: "string", demandOption: true, describe: "the backing directory" })
+        .positional("out", { type: "string", demandOption: true, describe: "an empty or a new directory" }),
+    ) as Argv<Options>,
+  handler: async (argv: ArgumentsCamelCase<Options>) => {
+    const { withVolume } = await import("../reader/open.js");
+    const { exportTree } = await import("../reader/export.js");
+    const progress = new Progress();
+    const say = (line: string) => {
+      progress.clear();
+      console.error(line);
+    };
+    await withVolume(argv.backing, openOptions(argv, "read"), async (volume) => {
+      const out = await emptyDirectory(argv.out, argv.backing);
+      const { counts, problems } = await exportTree(volume, out, {
+        onProblem: (problem) => say(problemLine(problem)),
+        onWarning: (line) => say(`kmsfs: warning: ${line}`),
+        onProgress: (now) => progress.show(() => `exported ${countsText(now)}`),
+      });
+      progress.clear();
+      console.log(`exported ${countsText(counts)} to ${argv.out}`);
+      if (problems === 0) return;
+      const hint = "what could be opened of damaged files has a name that ends in .damaged";
+      throw new UserError("Tampered", `${argv.backing} has ${problems} problems`, hint);
+    });
+  },
+};
+
+/** The real path of `out`, which is empty or was made. Throws a UserError, and so for one within the volume. */
+async function emptyDirectory(out: string, backing: string): Promise<string> {
+  const made = await makeDirectory(out);
+  const path = await realpath(out);
+  const inside = relative(await realpath(backing), path);
+  if (inside === "" || !(inside === ".." || inside.startsWith("../"))) {
+    if (made) await rmdir(path);
+    throw new UserError("Usage", `${out} lies inside the volume`, "name a directory elsewhere");
+  }
+  const names = await readdir(path).catch((error: unknown) => {
+    throw new UserError(
+      "Usage",
+      `${out} cannot be read: ${messageOf(error)}`,
+      "name an empty or a new directory",
+    );
+  });
+  if (names.length > 0) {
+    throw new UserError("Usage", `${out} is not empty`, "name an empty or a new directory");
+  }
+  return path;
+}
+
+async function makeDirectory(out: string): Promise<boolean> {
+  try {
+    await mkdir(out, 0o700);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === "EEXIST") return false;
+    const hint = `make ${dirname(resolve(out))} first, or choose another place`;
+    throw new UserError("Usage", `${out} cannot be made: ${messageOf(error)}`, hint);
+  }
+}
+
+function countsText({ directories, files, symlinks, special, bytes }: Readonly<ExportCounts>): string {
+  return `${directories} directories, ${files} files (${sizeText(bytes)}), ${symlinks} symlinks, ${special} special files`;
+}

@@ -1,0 +1,27 @@
+/** Shortest time between two lines shown, in milliseconds. */
+const INTERVAL = 200;
+
+/** A line on standard error that is drawn over while work goes on; nothing where that is no terminal. */
+export class Progress {
+  readonly #shown = process.stderr.isTTY === true;
+  #last = 0;
+
+  show(line: () => string): void {
+    const now = Date.now();
+    if (!this.#shown || now - this.#last < INTERVAL) return;
+    this.#last = now;
+    process.stderr.write(`\r\x1b[K${line().slice(0, (process.stderr.columns ?? 80) - 1)}`);
+  }
+
+  /** Removes the line, before anything else is printed. */
+  clear(): void {
+    if (this.#shown && this.#last > 0) process.stderr.write("\r\x1b[K");
+  }
+}
+
+/** A count of bytes for people. */
+export function sizeText(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const unit = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10));
+  return `${(bytes / 1024 ** unit).toFixed(unit === 0 ? 0 : 1)} ${units[unit]}`;
+}

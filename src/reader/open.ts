@@ -1,0 +1,27 @@
+import { type OpenOptions, openVolume } from "../volume/open.js";
+import { lockForReading } from "./lock.js";
+import { Volume } from "./volume.js";
+
+/**
+ * Runs `work` on the volume in `backing`, which cannot be mounted meanwhile. Throws the UserErrors of finding,
+ * unlocking and authenticating it, and InUse when it is mounted.
+ */
+export async function withVolume<T>(
+  backing: string,
+  options: OpenOptions,
+  work: (volume: Volume, uuid: string) => Promise<T>,
+): Promise<T> {
+  const { header, dk } = await openVolume(backing, options);
+  try {
+    const unlock = await lockForReading(backing);
+    try {
+      const volume = new Volume(backing, header, dk);
+      dk.fill(0);
+      return await work(volume, header.uuid).finally(() => volume.close());
+    } finally {
+      unlock();
+    }
+  } finally {
+    dk.fill(0);
+  }
+}

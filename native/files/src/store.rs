@@ -24,6 +24,7 @@ pub struct RootIdentity {
 }
 
 /// The home of one regular file. Offsets and lengths are physical, in bytes.
+#[allow(clippy::len_without_is_empty)] // a physical length, not a collection's
 pub trait Home: Send + Sync {
     fn id(&self) -> FileId;
     fn handle(&self) -> io::Result<Handle>;

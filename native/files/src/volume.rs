@@ -111,13 +111,17 @@ impl Files {
         checkpoint(&self.shared)
     }
 
-    /// Unmount: commits, flushes, writes everything home, leaves an empty log. Stops the committer.
-    pub fn close(&self) -> Result<()> {
+    fn stop_committer(&self) {
         *self.shared.stop.lock() = true;
         self.shared.wake.notify_all();
         if let Some(thread) = self.committer.lock().take() {
             let _ = thread.join();
         }
+    }
+
+    /// Unmount: commits, flushes, writes everything home, leaves an empty log. Stops the committer.
+    pub fn close(&self) -> Result<()> {
+        self.stop_committer();
         if self.shared.config.read_only {
             return Ok(());
         }
@@ -162,6 +166,15 @@ impl Files {
             ("cache_misses", c.misses.load(Ordering::Relaxed)),
             ("cache_evictions", c.evictions.load(Ordering::Relaxed)),
         ]
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        self.stop_committer();
+        // What is still pending holds the shared part, which holds it.
+        let pending = std::mem::take(&mut *self.shared.pending.lock());
+        drop(pending);
     }
 }
 

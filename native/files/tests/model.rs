@@ -1,5 +1,7 @@
 //! Random operations on one sealed file against a plain sparse array of bytes, around every border of the tree.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use kmsfs_files::memory::{MemoryHome, MemoryStore, Sparse};
 use kmsfs_files::store::Home;
 use kmsfs_files::{Config, File, Files};

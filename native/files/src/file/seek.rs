@@ -60,7 +60,7 @@ impl File {
             }
             entry = match st.nodes.get(&here) {
                 Some(node) => Entry::at(node, step.slot),
-                None => Entry::at(&*self.node(st, step, &entry)?, step.slot),
+                None => Entry::at(&self.node(st, step, &entry)?, step.slot),
             };
         }
         Ok(0)

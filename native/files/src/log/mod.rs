@@ -170,7 +170,7 @@ impl Log {
         if self.failed() {
             return Err(Error::ReadOnly);
         }
-        if !a.current.as_ref().is_some_and(|c| c.offset + len <= self.segment_size) {
+        if a.current.as_ref().is_none_or(|c| c.offset + len > self.segment_size) {
             if !self.has_room(a, len) {
                 return Err(Error::Errno(libc::ENOSPC));
             }

@@ -33,9 +33,9 @@ const OPTIONS = {
   "log-segment-size": { type: "number", describe: "MiB of each (default 16, less on a small file system)" },
 } as const;
 
-type Options = Awaited<ReturnType<ReturnType<typeof build>["parseAsync"]>>;
+type Options = ReturnType<typeof build> extends Argv<infer T> ? T : never;
 
-function build(argv: Argv) {
+function build(argv: Argv<object>) {
   return argv
     .positional("backing", { type: "string", demandOption: true, describe: "an empty or a new directory" })
     .options(OPTIONS)
@@ -134,7 +134,7 @@ function report({ backing, header, madeKeyfile, warnings }: NewVolume): void {
 export const command: CommandModule<object, Options> = {
   command: "init <backing>",
   describe: "make a volume in an empty directory",
-  builder: (argv) => build(argv as Argv) as unknown as Argv<Options>,
+  builder: build,
   handler: async (argv: ArgumentsCamelCase<Options>) => {
     const options = {
       backing: argv.backing,

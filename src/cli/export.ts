@@ -37,7 +37,7 @@ export const command: CommandModule<object, Options> = {
         onProgress: (now) => progress.show(() => `exported ${countsText(now)}`),
       });
       progress.clear();
-      console.log(`exported ${countsText(counts)} to ${argv.out}`);
+      console.log(`exported to ${argv.out}: ${countsText(counts)}`);
       if (problems === 0) return;
       const hint = "what could be opened of damaged files has a name that ends in .damaged";
       throw new UserError("Tampered", `${argv.backing} has ${problems} problems`, hint);
@@ -79,5 +79,6 @@ async function makeDirectory(out: string): Promise<boolean> {
 }
 
 function countsText({ directories, files, symlinks, special, bytes }: Readonly<ExportCounts>): string {
-  return `${directories} directories, ${files} files (${sizeText(bytes)}), ${symlinks} symlinks, ${special} special files`;
+  const inodes = `directories: ${directories}, symlinks: ${symlinks}, special files: ${special}`;
+  return `${inodes}, files: ${files} (${sizeText(bytes)})`;
 }

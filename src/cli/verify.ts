@@ -71,6 +71,6 @@ export function problemLine({ place, id, block, message }: Problem): string {
 
 function countsText(counts: Readonly<Counts>): string {
   const { directories, files, symlinks, special, blocks, bytes } = counts;
-  const inodes = `${directories} directories, ${files} files, ${symlinks} symlinks, ${special} special files`;
-  return `${inodes}, ${blocks} blocks (${sizeText(bytes)})`;
+  const inodes = `directories: ${directories}, files: ${files}, symlinks: ${symlinks}, special files: ${special}`;
+  return `${inodes}, blocks: ${blocks} (${sizeText(bytes)})`;
 }

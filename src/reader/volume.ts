@@ -1,4 +1,4 @@
-import { type BigIntStats, lstatSync, readdirSync } from "node:fs";
+import { type BigIntStats, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { errnoOf, UserError } from "../errors.js";
 import { fromBase64Url, idText, uuidBytes } from "./bytes.js";
@@ -56,7 +56,7 @@ export class Volume {
     this.geometry = new Geometry(parameters.blockSize);
     this.id = uuidBytes(parameters.uuid);
     this.#control = join(backing, ".kmsfs");
-    this.rootStats = lstatSync(backing, { bigint: true });
+    this.rootStats = statSync(backing, { bigint: true });
     const directory = join(this.#control, "log");
     this.unused = isEmpty(backing, [".kmsfs", "lost+found"]) && isEmpty(directory, []);
     const log = this.unused ? undefined : this.#readLog(directory, parameters.log.segmentSize);

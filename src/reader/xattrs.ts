@@ -24,11 +24,11 @@ export class XattrTree {
       stdio: ["ignore", "pipe", "ignore"],
       env: { ...process.env, LC_ALL: "C" },
     });
-    // The exit code says nothing: getfattr fails for one inode that went away, or a path too long for it. An inode
+    // An exit code says nothing: getfattr fails for one inode that went away, or a path too long for it. An inode
     // without attributes fails its own check.
     const ended = new Promise<void>((resolve, reject) => {
       child.once("error", (error) => reject(errnoOf(error) === "ENOENT" ? missingTool() : error));
-      child.once("close", () => resolve());
+      child.once("close", (_, signal) => (signal === null ? resolve() : reject(killed(signal))));
     });
     child.stdout.setEncoding("latin1");
     let current: string[] = [];
@@ -68,4 +68,8 @@ function unescapeOctal(text: string): string {
 
 function missingTool(): UserError {
   return new UserError("Backing", "getfattr is not installed", "install the package attr");
+}
+
+function killed(signal: string): UserError {
+  return new UserError("Unexpected", `getfattr was ended by ${signal}`, "run the command again");
 }

@@ -53,15 +53,23 @@ export interface FileOptions {
 export type Blocks = Map<bigint, Buffer>;
 
 export class FixtureVolume {
-  readonly uuid = "0f1e2d3c-4b5a-4968-8776-655443322110";
-  readonly domainKey = randomBytes(32);
-  readonly keys = new VolumeKeys(this.domainKey, this.uuid);
-  readonly backing = mkdtempSync("/var/tmp/kmsfs-reader-");
+  readonly uuid: string;
+  readonly domainKey: Buffer;
+  readonly keys: VolumeKeys;
+  readonly backing: string;
   readonly geometry: Geometry;
   readonly root: FixtureInode;
   readonly log: LogWriter;
 
-  constructor(readonly blockSize = 4096) {
+  /** In a directory of its own, or where `kmsfs init` has made a volume. */
+  constructor(
+    readonly blockSize = 4096,
+    made?: { backing: string; uuid: string; domainKey: Buffer },
+  ) {
+    this.uuid = made?.uuid ?? "0f1e2d3c-4b5a-4968-8776-655443322110";
+    this.domainKey = made?.domainKey ?? randomBytes(32);
+    this.backing = made?.backing ?? mkdtempSync("/var/tmp/kmsfs-reader-");
+    this.keys = new VolumeKeys(this.domainKey, this.uuid);
     this.geometry = new Geometry(blockSize);
     for (const part of [".kmsfs/log", ".kmsfs/links"])
       mkdirSync(join(this.backing, part), { recursive: true });

@@ -1,1 +1,32 @@
-fn main() {}
+//! kmsfs-engine: serves one mount of one volume. Started by the daemon of `kmsfs mount` (docs/engine-protocol.md) with
+//! its channels on descriptors 3 and 4 and /dev/fuse on 5.
+
+mod control;
+mod descriptors;
+mod failure;
+mod frame;
+mod harden;
+mod mount;
+mod protocol;
+mod unlock;
+mod volume;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    harden::quiet_panics();
+    let inherited = match descriptors::inherit() {
+        Ok(inherited) => inherited,
+        Err(what) => {
+            eprintln!("kmsfs-engine: {what}. It is started by `kmsfs mount`, and is no command of its own");
+            return ExitCode::FAILURE;
+        }
+    };
+    match mount::run(inherited) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("kmsfs-engine: {}", failure.message);
+            ExitCode::FAILURE
+        }
+    }
+}

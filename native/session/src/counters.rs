@@ -86,17 +86,17 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Every counter that is not zero, by name: `requests.<opcode>`, `errors` (replies with an errno), `malformed`,
-    /// `panics`, `bytes.read`, `bytes.written`.
+    /// Every counter that is not zero, by name: `requests_<opcode>`, `errors` (replies with an errno), `malformed`,
+    /// `panics`, `bytes_read`, `bytes_written`.
     pub fn snapshot(&self) -> Vec<(String, u64)> {
-        let requests = self.requests.iter().zip(OPCODES).map(|(count, name)| (format!("requests.{name}"), count));
+        let requests = self.requests.iter().zip(OPCODES).map(|(count, name)| (format!("requests_{name}"), count));
         let others = [
-            ("requests.unknown", &self.unknown),
+            ("requests_unknown", &self.unknown),
             ("errors", &self.errors),
             ("malformed", &self.malformed),
             ("panics", &self.panics),
-            ("bytes.read", &self.bytes_read),
-            ("bytes.written", &self.bytes_written),
+            ("bytes_read", &self.bytes_read),
+            ("bytes_written", &self.bytes_written),
         ];
         requests
             .chain(others.into_iter().map(|(name, count)| (name.to_owned(), count)))
@@ -142,9 +142,9 @@ mod tests {
         assert_eq!(
             seen,
             [
-                ("requests.tmpfile".to_owned(), 1),
-                ("requests.copy_file_range_64".to_owned(), 1),
-                ("requests.unknown".to_owned(), 5)
+                ("requests_tmpfile".to_owned(), 1),
+                ("requests_copy_file_range_64".to_owned(), 1),
+                ("requests_unknown".to_owned(), 5)
             ]
         );
     }

@@ -354,9 +354,9 @@ fn many_clients_at_once_are_all_served_and_counted() {
     assert_eq!(mount.unmount().unwrap(), Ended::Unmounted);
     assert_eq!(memory.destroyed.load(Ordering::SeqCst), 1);
     let count = |name: &str| counters.snapshot().into_iter().find(|(n, _)| n == name).map_or(0, |(_, count)| count);
-    assert_eq!(count("requests.create"), 1600);
-    assert_eq!(count("requests.unlink"), 1600);
-    assert_eq!(count("bytes.written"), 1600 * 3000);
+    assert_eq!(count("requests_create"), 1600);
+    assert_eq!(count("requests_unlink"), 1600);
+    assert_eq!(count("bytes_written"), 1600 * 3000);
     assert_eq!(count("malformed"), 0);
 }
 

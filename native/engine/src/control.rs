@@ -1,0 +1,111 @@
+//! The control channel once `start` was read: one thread that reads, one that writes, so that neither a slow daemon
+//! nor a dead one ever holds up a request of the file system.
+
+use crate::frame::{self, FrameError};
+use crate::protocol::{Control, Event};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+/// Events that may wait for the daemon; what comes beyond is counted and dropped.
+const QUEUE: usize = 256;
+
+/// What the reader has done for it; called on its thread.
+pub trait Handler: Send + 'static {
+    fn counters(&self) -> BTreeMap<String, u64>;
+    fn stop(&self);
+    /// The daemon is gone, or cannot be understood any more. The last call.
+    fn closed(&self);
+}
+
+/// Where events for the daemon go, from any thread. Never waits.
+#[derive(Clone)]
+pub struct Outbox(Arc<Shared>);
+
+struct Shared {
+    queue: Mutex<Option<SyncSender<Event>>>,
+    dropped: AtomicU64,
+}
+
+impl Outbox {
+    pub fn send(&self, event: Event) {
+        let queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = queue.as_ref().is_some_and(|queue| queue.try_send(event).is_ok());
+        if !sent {
+            self.0.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub fn warn(&self, message: impl Into<String>) {
+        self.send(Event::Warning { message: message.into() });
+    }
+
+    /// Events that the daemon did not get.
+    pub fn dropped(&self) -> u64 {
+        self.0.dropped.load(Relaxed)
+    }
+}
+
+/// The writing end; `finish` at the end of the process, so that the last event is not lost.
+pub struct Writer {
+    outbox: Outbox,
+    thread: JoinHandle<()>,
+}
+
+impl Writer {
+    pub fn start(stream: UnixStream) -> io::Result<Writer> {
+        let (sender, receiver) = sync_channel(QUEUE);
+        let shared = Shared { queue: Mutex::new(Some(sender)), dropped: AtomicU64::new(0) };
+        let thread = Builder::new().name("control-out".to_owned()).spawn(move || write_all(stream, &receiver))?;
+        Ok(Writer { outbox: Outbox(Arc::new(shared)), thread })
+    }
+
+    pub fn outbox(&self) -> Outbox {
+        self.outbox.clone()
+    }
+
+    /// Waits until everything sent so far is written, or the daemon has not read for the channel's write timeout.
+    pub fn finish(self) {
+        drop(self.outbox.0.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        // It does not panic, and if it did nothing more could be said.
+        let _ = self.thread.join();
+    }
+}
+
+fn write_all(mut stream: UnixStream, events: &Receiver<Event>) {
+    let mut alive = true;
+    // Goes on taking events when nobody reads them: the queue stays empty for as long as the mount is served.
+    for event in events {
+        // After an error the stream may end within a frame.
+        alive = alive && frame::write(&mut stream, &event).is_ok();
+    }
+    if alive {
+        let _ = stream.shutdown(Shutdown::Write);
+    }
+}
+
+/// Reads what the daemon says until it is gone.
+pub fn listen(mut stream: UnixStream, outbox: Outbox, handler: impl Handler) -> io::Result<()> {
+    Builder::new().name("control-in".to_owned()).spawn(move || {
+        loop {
+            match frame::read::<Control>(&mut stream) {
+                Ok(Control::Status { id }) => outbox.send(Event::Status { id, counters: handler.counters() }),
+                Ok(Control::Stop {}) => handler.stop(),
+                Ok(Control::Start { .. }) => outbox.warn("control channel: a second start is ignored"),
+                Err(FrameError::Unknown(e)) => outbox.warn(format!("control channel: an unknown message: {e}")),
+                Err(FrameError::End) => break,
+                Err(e) => {
+                    outbox.warn(format!("control channel: {e}; it is not listened to any more"));
+                    break;
+                }
+            }
+        }
+        handler.closed();
+    })?;
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! The life of a mount, in the order of docs/engine-protocol.md: start, key, volume, requests, everything home.
+
+use crate::control::{self, Handler, Outbox, Writer};
+use crate::descriptors::Inherited;
+use crate::failure::Failure;
+use crate::frame;
+use crate::harden;
+use crate::protocol::{Control, Event, EventKind, FailureCode, KeyReply, VERSION};
+use crate::unlock::{self, Unlocked};
+use crate::volume::{self, Wanted};
+use kmsfs_files::{OnTamper, Tamper};
+use kmsfs_namespace::Volume;
+use kmsfs_session::{serve, Counters, Ended, Options};
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// Serves the mount until it is unmounted. `Ok`: everything is home.
+pub fn run(inherited: Inherited) -> Result<(), Failure> {
+    let Inherited { control, key, fuse } = inherited;
+    let writer = control.try_clone().and_then(Writer::start).map_err(|e| Failure::io("control channel", &e))?;
+    let outbox = writer.outbox();
+    let served = bring_up(control, key, &outbox).and_then(|mount| mount.serve(fuse, &outbox));
+    if let Err(failure) = &served {
+        outbox.send(failure.event());
+    }
+    writer.finish();
+    served
+}
+
+struct Mount {
+    volume: Arc<Volume>,
+    state: Arc<State>,
+    writeback: bool,
+    debug: bool,
+}
+
+/// What the control channel's thread shares with the mount.
+#[derive(Default)]
+struct State {
+    volume: OnceLock<Arc<Volume>>,
+    session: Arc<Counters>,
+    /// The daemon is gone or wants no mount: stop waiting for one.
+    cancel: Arc<AtomicBool>,
+    /// A key came: from now on the end of the daemon does not end the engine.
+    unlocked: AtomicBool,
+}
+
+/// Everything up to the point where requests can be answered. Whoever waits for the key's fate is told.
+fn bring_up(mut control: UnixStream, mut key: UnixStream, outbox: &Outbox) -> Result<Mount, Failure> {
+    let brought = start(&mut control, outbox).and_then(|(wanted, debug)| {
+        let state = Arc::new(State::default());
+        let watcher = Watcher { state: state.clone(), outbox: outbox.clone() };
+        control::listen(control, outbox.clone(), watcher).map_err(|e| Failure::io("control channel", &e))?;
+        let unlocked = unlock::receive(&mut key)?;
+        state.unlocked.store(true, Ordering::SeqCst);
+        open(&wanted, unlocked, state, outbox, debug)
+    });
+    let reply = match &brought {
+        Ok(_) => KeyReply::Unlocked {},
+        Err(failure) => failure.key_reply(),
+    };
+    // Who sent the key may be gone by now; the mount does not depend on it.
+    let _ = frame::write(&mut key, &reply);
+    brought
+}
+
+/// Hardens the process and reads `start`.
+fn start(control: &mut UnixStream, outbox: &Outbox) -> Result<(Wanted, bool), Failure> {
+    for warning in harden::process()? {
+        outbox.warn(warning);
+    }
+    let first = frame::read(control).map_err(|e| Failure::usage(format!("control channel: {e}")))?;
+    let Control::Start { version, backing, read_only, cache_bytes, writeback, mlock, debug } = first else {
+        return Err(Failure::usage("control channel: the first message is not start"));
+    };
+    if version != VERSION {
+        return Err(unlock::wrong_version(version));
+    }
+    if !backing.starts_with('/') || backing.contains('\0') {
+        return Err(Failure::usage("start: backing is not an absolute path"));
+    }
+    let cache_bytes = usize::try_from(cache_bytes).map_err(|_| Failure::usage("start: cacheBytes is too large"))?;
+    if let Some(warning) = harden::lock_memory(mlock)? {
+        outbox.warn(warning);
+    }
+    Ok((Wanted { backing, read_only, cache_bytes, writeback }, debug))
+}
+
+fn open(
+    wanted: &Wanted,
+    unlocked: Unlocked,
+    state: Arc<State>,
+    outbox: &Outbox,
+    debug: bool,
+) -> Result<Mount, Failure> {
+    let (volume, recovery) = volume::open(wanted, unlocked, on_tamper(outbox.clone()))?;
+    // Set once, here.
+    let _ = state.volume.set(volume.clone());
+    outbox.send(Event::Opened { recovery });
+    Ok(Mount { volume, state, writeback: wanted.writeback, debug })
+}
+
+fn on_tamper(outbox: Outbox) -> OnTamper {
+    Arc::new(move |Tamper { file, what }| {
+        let file = file.iter().map(|byte| format!("{byte:02x}")).collect();
+        outbox.send(Event::Incident { event: EventKind::Tamper, file: Some(file), detail: Some(what) });
+    })
+}
+
+impl Mount {
+    fn serve(self, fuse: OwnedFd, outbox: &Outbox) -> Result<(), Failure> {
+        let serving = outbox.clone();
+        let options = Options {
+            writeback: self.writeback,
+            debug: self.debug,
+            counters: self.state.session.clone(),
+            cancel: self.state.cancel.clone(),
+            on_serving: Some(Box::new(move || serving.send(Event::Serving {}))),
+            ..Options::default()
+        };
+        let ended = serve(fuse, self.volume.clone(), options);
+        // Destroy has written everything home, or failed to: this says which.
+        volume::close(&self.volume)?;
+        match ended.map_err(|e| Failure::new(FailureCode::Internal, e.to_string()))? {
+            Ended::Unmounted => Ok(()),
+            Ended::Aborted => Err(Failure::new(FailureCode::Io, "the FUSE connection was aborted")),
+            Ended::NeverMounted => Err(Failure::new(FailureCode::Io, "no mount was made")),
+        }
+    }
+}
+
+struct Watcher {
+    state: Arc<State>,
+    outbox: Outbox,
+}
+
+impl Handler for Watcher {
+    fn counters(&self) -> BTreeMap<String, u64> {
+        let session = self.state.session.snapshot();
+        let volume = self.state.volume.get().map_or_else(Vec::new, |volume| volume::counters(volume));
+        let dropped = [("events_dropped".to_owned(), self.outbox.dropped())];
+        session.into_iter().chain(volume).chain(dropped).collect()
+    }
+
+    fn stop(&self) {
+        self.state.cancel.store(true, Ordering::SeqCst);
+        if let Some(Err(failure)) = self.state.volume.get().map(|volume| volume::sync(volume)) {
+            self.outbox.warn(failure.message);
+        }
+    }
+
+    fn closed(&self) {
+        self.state.cancel.store(true, Ordering::SeqCst);
+        if !self.state.unlocked.load(Ordering::SeqCst) {
+            // Nobody will mount anything, and there is nothing to write home.
+            std::process::exit(1);
+        }
+    }
+}

@@ -25,10 +25,18 @@ function encryptionContext(identity: DomainIdentity, pairs: Readonly<Record<stri
   return { ...pairs, "kmsfs:volume": identity.uuid, "kmsfs:domain": identity.domain };
 }
 
+/**
+ * On stderr kmsfs promises one line of its own. The SDK puts its plans for Node versions there, and a credential
+ * provider that waits warns through console.warn, whatever logger the client has; kmsfs itself never uses that.
+ */
+function keepSdkQuiet(): void {
+  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= "true";
+  console.warn = () => undefined;
+}
+
 /** Endpoint, credentials, retry mode and attempts come from the SDK's own chain; so does an absent region. */
 function clientFor(region: string | undefined, timeoutMs: number): KMSClient {
-  // Several lines on stderr about the SDK's plans for Node versions, where kmsfs promises one.
-  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= "true";
+  keepSdkQuiet();
   return new KMSClient({
     ...(region === undefined ? {} : { region }),
     requestHandler: {

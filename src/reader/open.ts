@@ -1,3 +1,4 @@
+import { errnoOf, messageOf, UserError } from "../errors.js";
 import { type OpenOptions, openVolume } from "../volume/open.js";
 import { lockForReading } from "./lock.js";
 import { Volume } from "./volume.js";
@@ -18,10 +19,19 @@ export async function withVolume<T>(
       const volume = new Volume(backing, header, dk);
       dk.fill(0);
       return await work(volume, header.uuid).finally(() => volume.close());
+    } catch (error) {
+      throw errnoOf(error) === undefined ? error : unreadable(backing, error);
     } finally {
       unlock();
     }
   } finally {
     dk.fill(0);
   }
+}
+
+function unreadable(backing: string, error: unknown): UserError {
+  const denied = errnoOf(error) === "EACCES" || errnoOf(error) === "EPERM";
+  const hint = denied ? "run it as root" : "check the backing file system";
+  const what = `the volume in ${backing} cannot be read: ${messageOf(error)}`;
+  return new UserError(denied ? "Privilege" : "Backing", what, hint, { cause: error });
 }

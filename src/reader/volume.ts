@@ -120,7 +120,6 @@ function isEmpty(directory: string, besides: readonly string[]): boolean {
   try {
     return readdirSync(directory).every((name) => besides.includes(name));
   } catch (error) {
-    if (errnoOf(error) === "ENOENT") return true;
-    throw error;
+    return errnoOf(error) === "ENOENT";
   }
 }

@@ -6,7 +6,7 @@ import type { VolumeKeys } from "../../src/reader/keys.js";
 import * as encode from "./encode.js";
 import type { Page } from "./fixture.js";
 
-const SEGMENT_SIZE = 4 * 2 ** 20;
+export const SEGMENT_SIZE = 4 * 2 ** 20;
 
 export interface BeginOptions {
   firstCommit: bigint;

@@ -22,9 +22,7 @@ import { VolumeKeys } from "../../src/reader/keys.js";
 import type { InodeType } from "../../src/reader/record.js";
 import { Volume, type VolumeParameters } from "../../src/reader/volume.js";
 import * as encode from "./encode.js";
-import { LogWriter } from "./fixture-log.js";
-
-export const SEGMENT_SIZE = 4 * 2 ** 20;
+import { LogWriter, SEGMENT_SIZE } from "./fixture-log.js";
 
 /** A sealed page of a file: its home, and what seals it. */
 export interface Page {

@@ -3,8 +3,8 @@ import { readFileSync, unlinkSync, writeFileSync } from "node:fs";
 import t from "tap";
 import { readLog } from "../../src/reader/log.js";
 import { type Problem, verify } from "../../src/reader/verify.js";
-import { type FixtureInode, FixtureVolume, type Page, SEGMENT_SIZE, writePages } from "./fixture.js";
-import { writeInto } from "./fixture-log.js";
+import { type FixtureInode, FixtureVolume, type Page, writePages } from "./fixture.js";
+import { SEGMENT_SIZE, writeInto } from "./fixture-log.js";
 
 interface Versions {
   v: FixtureVolume;

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { copyFileSync, readFileSync, renameSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
+import { mac } from "../../src/reader/keys.js";
 import { type Problem, verify } from "../../src/reader/verify.js";
 import { type Blocks, FixtureVolume, run, setXattr } from "./fixture.js";
 
@@ -393,3 +394,55 @@ t.test("a key that is not the volume's is refused", async (t) => {
   v.domainKey.fill(7);
   t.throws(() => v.open(), { code: "WrongKey" });
 });
+
+t.test("whatever bytes stand in a volume, verify ends with a report", async (t) => {
+  const e = everything();
+  const { v, dir, files, sparse, long, link, longLink, fifo } = e;
+  t.teardown(() => v.remove());
+  v.open().close();
+  unlinkSync(sparse.path);
+  const segment = join(v.backing, ".kmsfs/log/0000.seg");
+  const paths = [files.direct.path, files.s1.path, `${long.path}.name`, segment];
+  paths.push(join(v.backing, ".kmsfs/links", longLink.id.toString("hex")));
+  const inodes = [v.root, dir, files.direct, files.empty, link, fifo];
+  for (let round = 0; round < 40; round++) {
+    for (const path of paths) {
+      const bytes = readFileSync(path);
+      const from = randomBytes(4).readUInt32LE() % (bytes.length + 1);
+      randomBytes(1 + (round % 40)).copy(bytes, from);
+      writeFileSync(path, round % 10 === 9 ? bytes.subarray(0, from) : bytes);
+    }
+    const inode = inodes[round % inodes.length] ?? v.root;
+    const type = inode === link || inode === fifo ? "trusted" : "user";
+    // A MAC that holds over any content: what comes behind it is tried as well.
+    const body = Buffer.concat([Uint8Array.of(0x10 | (round % 9), round % 17), randomBytes(round % 120)]);
+    const sealed = Buffer.concat([body, mac(v.keys.records, 16, "record", body)]);
+    setXattr(inode.path, `${type}.kmsfs`, sealed);
+    setXattr(inode.path, `${type}.kmsfs.${randomBytes(8).toString("hex")}`, randomBytes(round));
+    const { problems } = await problemsOf(v);
+    t.ok(problems.length > 0);
+  }
+});
+
+for (const [what, make] of Object.entries({
+  fifo: (path: string) => run("mkfifo", [path]),
+  directory: (path: string) => run("mkdir", [path]),
+  device: (path: string) => run("mknod", [path, "c", "10", "130"]),
+  symlink: (path: string) => run("ln", ["-s", "/dev/zero", path]),
+})) {
+  t.test(`a ${what} in the place of a file of the volume's own is found and never opened`, async (t) => {
+    const { v, long, longLink } = everything();
+    t.teardown(() => v.remove());
+    v.open().close();
+    for (const path of [
+      `${long.path}.name`,
+      join(v.backing, ".kmsfs/links", longLink.id.toString("hex")),
+      join(v.backing, ".kmsfs/log/0000.seg"),
+    ]) {
+      unlinkSync(path);
+      make(path);
+    }
+    const { problems } = await problemsOf(v);
+    t.same(problems.map(({ code }) => code).sort(), ["log", "sidecar", "type"]);
+  });
+}

@@ -34,3 +34,12 @@ export class DamageError extends Error {
     this.name = "DamageError";
   }
 }
+
+/**
+ * The errno name ("ENOENT") of an error that a system call gave, and of no other: errors of our own have a `code` too,
+ * and are never to be taken for one file's trouble.
+ */
+export function systemCode(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !("errno" in error) || !("code" in error)) return undefined;
+  return typeof error.errno === "number" && typeof error.code === "string" ? error.code : undefined;
+}

@@ -9,8 +9,8 @@ import {
   symlinkSync,
   writeSync,
 } from "node:fs";
-import { errnoOf } from "../errors.js";
-import { DamageError } from "./errors.js";
+
+import { DamageError, systemCode } from "./errors.js";
 import { openSymlink, openXattrs } from "./inode.js";
 import type { Xattr } from "./names.js";
 import { type Made, OutDirectory, quote, writing } from "./out-directory.js";
@@ -49,7 +49,7 @@ export interface ExportResult {
 export async function exportTree(volume: Volume, out: string, options: ExportOptions): Promise<ExportResult> {
   const exporting = new Exporting(volume, out, options);
   if (volume.logDamage) exporting.report("the commit log", undefined, volume.logDamage);
-  await walk(volume, exporting);
+  await walk(volume, exporting).finally(() => exporting.abandon());
   return { counts: exporting.counts, problems: exporting.problems };
 }
 
@@ -73,6 +73,11 @@ class Exporting implements Visitor {
     private readonly out: string,
     private readonly options: ExportOptions,
   ) {}
+
+  /** Lets go of the directories that an error left open. */
+  abandon(): void {
+    for (const directory of this.#stack.splice(0)) directory.abandon();
+  }
 
   report(place: string, id: Buffer | undefined, error: DamageError): void {
     this.problems++;
@@ -147,8 +152,8 @@ class Exporting implements Visitor {
     try {
       linkSync(first.path, directory.at(outName(node)));
     } catch (error) {
-      if (errnoOf(error) === undefined) throw error;
-      this.#warn(`${node.place} is a copy, not a hard link: ${errnoOf(error)}`);
+      if (systemCode(error) === undefined) throw error;
+      this.#warn(`${node.place} is a copy, not a hard link: ${systemCode(error)}`);
       return false;
     }
     this.counts.hardLinks++;

@@ -1,7 +1,8 @@
 import { spawn } from "node:child_process";
 import { existsSync, lstatSync } from "node:fs";
 import { join } from "node:path";
-import { errnoOf, UserError } from "../errors.js";
+import { UserError } from "../errors.js";
+import { systemCode } from "./errors.js";
 
 const CONFLICT = 75;
 
@@ -25,7 +26,7 @@ export async function lockForReading(backing: string): Promise<() => void> {
   // A child that is gone before it read its input ends in its exit code, not here.
   child.stdin.on("error", () => undefined);
   await new Promise<void>((resolve, reject) => {
-    child.once("error", (error) => reject(failure(path, errnoOf(error) ?? error.message)));
+    child.once("error", (error) => reject(failure(path, systemCode(error) ?? error.message)));
     child.once("close", (code) =>
       reject(code === CONFLICT ? inUse(backing) : failure(path, `exit code ${code}`)),
     );

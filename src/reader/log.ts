@@ -1,7 +1,7 @@
 import { lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { errnoOf } from "../errors.js";
-import { DamageError } from "./errors.js";
+
+import { DamageError, systemCode } from "./errors.js";
 import type { VolumeKeys } from "./keys.js";
 import {
   type CommitBody,
@@ -76,7 +76,7 @@ function segmentNames(directory: string): string[] {
   try {
     return readdirSync(directory).filter((name) => /^[0-9]{4}\.seg$/.test(name));
   } catch (error) {
-    if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ENOTDIR") return [];
+    if (systemCode(error) === "ENOENT" || systemCode(error) === "ENOTDIR") return [];
     throw error;
   }
 }

@@ -1,5 +1,6 @@
-import { errnoOf, messageOf, UserError } from "../errors.js";
+import { messageOf, UserError } from "../errors.js";
 import { type OpenOptions, openVolume } from "../volume/open.js";
+import { systemCode } from "./errors.js";
 import { lockForReading } from "./lock.js";
 import { Volume } from "./volume.js";
 
@@ -20,7 +21,7 @@ export async function withVolume<T>(
       dk.fill(0);
       return await work(volume, header.uuid).finally(() => volume.close());
     } catch (error) {
-      throw errnoOf(error) === undefined ? error : unreadable(backing, error);
+      throw systemCode(error) === undefined ? error : unreadable(backing, error);
     } finally {
       unlock();
     }
@@ -30,7 +31,7 @@ export async function withVolume<T>(
 }
 
 function unreadable(backing: string, error: unknown): UserError {
-  const denied = errnoOf(error) === "EACCES" || errnoOf(error) === "EPERM";
+  const denied = systemCode(error) === "EACCES" || systemCode(error) === "EPERM";
   const hint = denied ? "run it as root" : "check the backing file system";
   const what = `the volume in ${backing} cannot be read: ${messageOf(error)}`;
   return new UserError(denied ? "Privilege" : "Backing", what, hint, { cause: error });

@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { closeSync, constants, lstatSync, lutimesSync, mkdirSync, openSync, renameSync } from "node:fs";
-import { errnoOf, messageOf, UserError } from "../errors.js";
+import { messageOf, UserError } from "../errors.js";
+import { systemCode } from "./errors.js";
 import type { Xattr } from "./names.js";
 
 /** Files without damage are finished in batches of this many: a child process for each would take a millisecond. */
@@ -68,6 +69,11 @@ export class OutDirectory {
     closeSync(this.#fd);
   }
 
+  /** Closes it and leaves what is pending undone. */
+  abandon(): void {
+    closeSync(this.#fd);
+  }
+
   #mark(name: Buffer): Buffer {
     for (let n = 0; ; n++) {
       const suffix = n === 0 ? DAMAGED : Buffer.from(`.${n}.damaged`);
@@ -98,7 +104,7 @@ export class OutDirectory {
     const cwd = `/proc/${process.pid}/fd/${this.#fd}`;
     const env = { ...process.env, LC_ALL: "C" };
     const { error, stderr } = spawnSync(tool, args, { cwd, env, input, maxBuffer: 2 ** 26 });
-    if (errnoOf(error) === "ENOENT")
+    if (systemCode(error) === "ENOENT")
       throw new UserError("Backing", `${tool} is not installed`, "install the package attr");
     if (error)
       throw new UserError("Unexpected", `${tool} failed: ${messageOf(error)}`, undefined, { cause: error });
@@ -111,7 +117,7 @@ export function writing<T>(write: () => T): T {
   try {
     return write();
   } catch (error) {
-    const code = errnoOf(error);
+    const code = systemCode(error);
     if (code === undefined) throw error;
     const name =
       code === "ENOSPC" || code === "EDQUOT"

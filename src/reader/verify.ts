@@ -1,6 +1,6 @@
-import { errnoOf, messageOf } from "../errors.js";
+import { messageOf } from "../errors.js";
 import { idText } from "./bytes.js";
-import { DamageError } from "./errors.js";
+import { DamageError, systemCode } from "./errors.js";
 import { openSymlink, openXattrs } from "./inode.js";
 import type { Volume } from "./volume.js";
 import { type Node, type Visitor, walk } from "./walk.js";
@@ -177,6 +177,6 @@ export function problemAt(place: string, id: Buffer | undefined, error: DamageEr
 /** A DamageError for what went wrong within one file; what is no fault of the file's is thrown on. */
 export function asDamage(error: unknown): DamageError {
   if (error instanceof DamageError) return error;
-  if (errnoOf(error) === undefined) throw error;
+  if (systemCode(error) === undefined) throw error;
   return new DamageError("unreadable", `cannot be read: ${messageOf(error)}`);
 }

@@ -1,8 +1,8 @@
 import { type BigIntStats, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { errnoOf, UserError } from "../errors.js";
+import { UserError } from "../errors.js";
 import { fromBase64Url, idText, uuidBytes } from "./bytes.js";
-import { DamageError } from "./errors.js";
+import { DamageError, systemCode } from "./errors.js";
 import { commitsByFile, type Folded, fold } from "./fold.js";
 import { Geometry } from "./geometry.js";
 import { sameBytes, VolumeKeys } from "./keys.js";
@@ -110,7 +110,7 @@ export class Volume {
     try {
       return readSmallFile(join(this.#control, "links", idText(record.id)), MAX_SEALED_TARGET);
     } catch (error) {
-      if (errnoOf(error) !== "ENOENT") throw error;
+      if (systemCode(error) !== "ENOENT") throw error;
       throw new DamageError("symlink", "the sidecar that holds the symlink target is missing");
     }
   }
@@ -120,6 +120,6 @@ function isEmpty(directory: string, besides: readonly string[]): boolean {
   try {
     return readdirSync(directory).every((name) => besides.includes(name));
   } catch (error) {
-    return errnoOf(error) === "ENOENT";
+    return systemCode(error) === "ENOENT";
   }
 }

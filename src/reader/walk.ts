@@ -1,7 +1,7 @@
 import { type BigIntStats, closeSync, constants, lstatSync, openSync, readdirSync } from "node:fs";
-import { errnoOf, messageOf } from "../errors.js";
+import { messageOf } from "../errors.js";
 import { idText } from "./bytes.js";
-import { DamageError } from "./errors.js";
+import { DamageError, systemCode } from "./errors.js";
 import { MAX_SEALED_NAME, openName, storedKind } from "./names.js";
 import {
   checkInode,
@@ -111,7 +111,7 @@ class Walk {
       try {
         await this.#entry(directory, stored, kind === "long");
       } catch (error) {
-        if (errnoOf(error) === undefined) throw error;
+        if (systemCode(error) === undefined) throw error;
         this.#stray(directory, stored, `cannot be read: ${messageOf(error)}`, "unreadable");
       }
     }
@@ -166,7 +166,7 @@ class Walk {
       const xattrs = anew ? await XattrTree.load(throughDescriptor(fd)) : parent.xattrs;
       await this.#contents({ fd, id, place: node.place, xattrs, prefix: anew ? "" : prefix });
     } catch (error) {
-      if (errnoOf(error) === undefined) throw error;
+      if (systemCode(error) === undefined) throw error;
       this.visitor.stray(node.place, new DamageError("unreadable", `cannot be read: ${messageOf(error)}`));
     } finally {
       if (fd !== undefined) closeSync(fd);
@@ -265,7 +265,7 @@ function sidecarOf(path: Buffer): Buffer {
     const bytes = readSmallFile(Buffer.concat([path, Buffer.from(".name")]), MAX_SEALED_NAME);
     if (bytes) return bytes;
   } catch (error) {
-    if (errnoOf(error) !== "ENOENT" && !(error instanceof DamageError)) throw error;
+    if (systemCode(error) !== "ENOENT" && !(error instanceof DamageError)) throw error;
   }
   throw new DamageError("sidecar", "the sidecar that holds the name is missing or is none");
 }

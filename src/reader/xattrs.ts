@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
-import { errnoOf, UserError } from "../errors.js";
+import { UserError } from "../errors.js";
+import { systemCode } from "./errors.js";
 
 /** Extended attributes of one inode, raw: name to value. */
 export type RawXattrs = ReadonlyMap<string, Buffer>;
@@ -27,7 +28,7 @@ export class XattrTree {
     // An exit code says nothing: getfattr fails for one inode that went away, or a path too long for it. An inode
     // without attributes fails its own check.
     const ended = new Promise<void>((resolve, reject) => {
-      child.once("error", (error) => reject(errnoOf(error) === "ENOENT" ? missingTool() : error));
+      child.once("error", (error) => reject(systemCode(error) === "ENOENT" ? missingTool() : error));
       child.once("close", (_, signal) => (signal === null ? resolve() : reject(killed(signal))));
     });
     child.stdout.setEncoding("latin1");

@@ -181,3 +181,19 @@ t.test("contents that are in the log alone are exported, with their time", async
   t.same(readFileSync(join(out, "file")), content);
   t.equal(lstatSync(join(out, "file"), { bigint: true }).mtimeNs, 1234000000567n);
 });
+
+t.test("an output that is full ends the export with one error, and is no damage of the volume", async (t) => {
+  const v = new FixtureVolume();
+  t.teardown(() => v.remove());
+  v.file(v.root, "large", randomBytes(400 * 4096));
+  const out = mkdtempSync("/var/tmp/kmsfs-export-");
+  t.teardown(() => rmSync(out, { recursive: true, force: true }));
+  run("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", out]);
+  t.teardown(() => run("umount", [out]));
+  const volume = v.open();
+  const problems: Problem[] = [];
+  const exporting = exportTree(volume, out, { onProblem: (problem) => problems.push(problem) });
+  await t.rejects(exporting, { name: "UserError", code: "NoSpace" });
+  t.same(problems, []);
+  volume.close();
+});

@@ -44,6 +44,7 @@ const CONDITIONS: Readonly<Record<MountStatus["condition"], string>> = {
   unwatched: "mounted, its daemon is gone, the engine serves on",
   detached: "detached, still written or held open",
   dead: "dead: kmsfs umount clears it",
+  unrecorded: "mounted, nothing in the run directory tells of it",
 };
 
 function describe(mount: MountStatus): string {

@@ -25,8 +25,6 @@ export function requireRoot(command: string): void {
  */
 export async function checkPlaces(backing: string, dir: string): Promise<MountPlaces> {
   const places = { backing: resolveBacking(backing), dir: resolveDir(dir) };
-  await clearDeadMount(places.dir);
-  checkMountPoint(places.dir);
   if (isWithin(places.dir, places.backing)) {
     throw new UserError("MountPoint", `${dir} lies inside the volume ${backing}`, "mount somewhere else");
   }
@@ -41,6 +39,8 @@ export async function checkPlaces(backing: string, dir: string): Promise<MountPl
       "mount somewhere else",
     );
   }
+  await clearDeadMount(places.dir);
+  checkMountPoint(places.dir);
   await refuseSecondMount(places.backing);
   return places;
 }

@@ -8,9 +8,10 @@ import { isServed, type MountState, readStates } from "./state.js";
 
 /**
  * `mounted`: served and watched. `unwatched`: the daemon is gone, the engine serves on. `detached`: unmounted, still
- * being written or held open. `dead`: mounted with nothing behind it.
+ * being written or held open. `dead`: mounted with nothing behind it. `unrecorded`: mounted, and nothing here tells by
+ * what; its daemon may use another KMSFS_RUN.
  */
-export type Condition = "mounted" | "unwatched" | "detached" | "dead";
+export type Condition = "mounted" | "unwatched" | "detached" | "dead" | "unrecorded";
 
 export interface MountStatus {
   readonly backing: string;
@@ -69,12 +70,12 @@ function conditionOf(state: MountState, mounted: boolean): Condition {
   return isAlive(state.engine) ? "unwatched" : "dead";
 }
 
-/** A mount that left no state: its server is unknown, and most likely gone. */
+/** A mount that left no state. Touching it could hang. */
 function unrecordedStatus(entry: MountEntry): MountStatus {
   return {
     backing: entry.source,
     dir: entry.mountPoint,
-    condition: "dead",
+    condition: "unrecorded",
     uuid: null,
     since: null,
     options: [],

@@ -87,7 +87,12 @@ fn unpad(mut padded: Vec<u8>) -> Option<Vec<u8>> {
 
 /// Whether `name` may be a directory entry: 1 to 255 bytes, no `/` or NUL, not `.` or `..`.
 pub fn is_name(name: &[u8]) -> bool {
-    !name.is_empty() && name.len() <= NAME_MAX && !name.contains(&b'/') && !name.contains(&0) && name != b"." && name != b".."
+    !name.is_empty()
+        && name.len() <= NAME_MAX
+        && !name.contains(&b'/')
+        && !name.contains(&0)
+        && name != b"."
+        && name != b".."
 }
 
 /// Seals the name of an entry of directory `dir` (§6). Deterministic.
@@ -140,7 +145,12 @@ pub fn look(stored: &[u8]) -> Look {
 }
 
 /// Opens a stored name of directory `dir`. `sidecar` holds the sidecar's bytes for one that begins with `~`.
-pub fn open_name(keys: &DomainKeys, dir: &[u8; 16], stored: &[u8], sidecar: Option<&[u8]>) -> Result<Vec<u8>, NotAuthentic> {
+pub fn open_name(
+    keys: &DomainKeys,
+    dir: &[u8; 16],
+    stored: &[u8],
+    sidecar: Option<&[u8]>,
+) -> Result<Vec<u8>, NotAuthentic> {
     let name = match (look(stored), sidecar) {
         (Look::Direct, _) => {
             let sealed = URL_SAFE_NO_PAD.decode(stored).map_err(|_| NotAuthentic)?;
@@ -191,7 +201,12 @@ pub fn target_is_aside(stored: &[u8]) -> bool {
 }
 
 /// Opens the target of symlink `id`; `sidecar` holds the sidecar's bytes where `stored` is `~`.
-pub fn open_target(keys: &DomainKeys, id: &[u8; 16], stored: &[u8], sidecar: Option<&[u8]>) -> Result<Vec<u8>, NotAuthentic> {
+pub fn open_target(
+    keys: &DomainKeys,
+    id: &[u8; 16],
+    stored: &[u8],
+    sidecar: Option<&[u8]>,
+) -> Result<Vec<u8>, NotAuthentic> {
     let plain = match sidecar {
         Some(sealed) if target_is_aside(stored) => open(keys.links.expose(), id, sealed)?,
         _ => {
@@ -233,4 +248,99 @@ pub fn seal_xattr_value(keys: &DomainKeys, id: &[u8; 16], name: &[u8], value: &[
 /// Opens the value of xattr `name` (in full) of inode `id`.
 pub fn open_xattr_value(keys: &DomainKeys, id: &[u8; 16], name: &[u8], stored: &[u8]) -> Result<Vec<u8>, NotAuthentic> {
     unsalted(open(keys.xattrs.expose(), &value_ad(id, name), stored)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Secret;
+
+    fn keys() -> DomainKeys {
+        DomainKeys::derive(&[1; 16], &Secret::take(&mut [2; 32])).unwrap()
+    }
+
+    fn name(len: usize, seed: usize) -> Vec<u8> {
+        (0..len).map(|i| ((i * 31 + seed * 17) % 255 + 1) as u8).map(|c| if c == b'/' { b'x' } else { c }).collect()
+    }
+
+    #[test]
+    fn names_of_all_lengths_and_bytes_come_back_within_255_bytes() {
+        let keys = keys();
+        for len in 1..=NAME_MAX {
+            let plain = name(len, len);
+            if !is_name(&plain) {
+                continue;
+            }
+            let sealed = seal_name(&keys, &[3; 16], &plain).unwrap();
+            assert!(sealed.stored.len() + sealed.sidecar.as_ref().map_or(0, |_| SIDECAR_SUFFIX.len()) <= NAME_MAX);
+            assert_eq!(sealed.sidecar.is_some(), len > 160, "length {len}");
+            let look = if len > 160 { Look::Hashed } else { Look::Direct };
+            assert_eq!(super::look(sealed.stored.as_bytes()), look);
+            let back = open_name(&keys, &[3; 16], sealed.stored.as_bytes(), sealed.sidecar.as_deref());
+            assert_eq!(back.unwrap(), plain);
+        }
+    }
+
+    #[test]
+    fn a_name_of_another_directory_or_with_a_changed_byte_does_not_open() {
+        let keys = keys();
+        for len in [5, 200] {
+            let s = seal_name(&keys, &[3; 16], &name(len, 1)).unwrap();
+            assert!(open_name(&keys, &[4; 16], s.stored.as_bytes(), s.sidecar.as_deref()).is_err());
+            for i in 0..s.stored.len() {
+                let mut bad = s.stored.clone().into_bytes();
+                bad[i] = if bad[i] == b'A' { b'B' } else { b'A' };
+                assert!(open_name(&keys, &[3; 16], &bad, s.sidecar.as_deref()).is_err(), "byte {i}");
+            }
+            assert!(open_name(&keys, &[3; 16], s.stored.as_bytes(), Some(b"other")).is_err() || s.sidecar.is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_no_name_is_neither_sealed_nor_opened() {
+        let keys = keys();
+        for bad in [&b""[..], b".", b"..", b"a/b", b"a\0b", &[b'x'; 256]] {
+            assert!(seal_name(&keys, &[3; 16], bad).is_err());
+            let sealed = seal(keys.names.expose(), &[3; 16], &pad(bad)).unwrap();
+            let stored = URL_SAFE_NO_PAD.encode(sealed);
+            assert!(open_name(&keys, &[3; 16], stored.as_bytes(), None).is_err());
+        }
+        // Padded by a block too much.
+        let sealed = seal(keys.names.expose(), &[3; 16], &[b"name".as_slice(), &[0; 28]].concat()).unwrap();
+        assert!(open_name(&keys, &[3; 16], URL_SAFE_NO_PAD.encode(sealed).as_bytes(), None).is_err());
+        for garbage in [&b"garbage"[..], b"~", b"~x", b".hidden", b"\xff", b".t-x"] {
+            assert!(open_name(&keys, &[3; 16], garbage, None).is_err());
+        }
+    }
+
+    #[test]
+    fn targets_of_all_sizes_come_back_and_their_stored_length_tells_theirs() {
+        let keys = keys();
+        for len in (1..=4095).step_by(13).chain([735, 736, 4095]) {
+            let target = name(len, 9);
+            let s = seal_target(&keys, &[5; 16], &target).unwrap();
+            assert_eq!(s.sidecar.is_some(), len > 735, "length {len}");
+            if s.sidecar.is_none() {
+                assert_eq!(target_len(s.stored.len()), Some(len));
+            }
+            assert_eq!(open_target(&keys, &[5; 16], s.stored.as_bytes(), s.sidecar.as_deref()).unwrap(), target);
+            assert!(open_target(&keys, &[6; 16], s.stored.as_bytes(), s.sidecar.as_deref()).is_err());
+        }
+    }
+
+    #[test]
+    fn xattrs_come_back_and_are_bound_to_inode_and_name() {
+        let keys = keys();
+        let stored = seal_xattr_name(&keys, &[7; 16], b"user.a").unwrap();
+        assert_eq!(open_xattr_name(&keys, &[7; 16], stored.as_bytes()).unwrap(), b"user.a");
+        assert!(open_xattr_name(&keys, &[8; 16], stored.as_bytes()).is_err());
+        let longest = seal_xattr_name(&keys, &[7; 16], &[b'x'; XATTR_NAME_MAX]).unwrap();
+        assert!("trusted.kmsfs.".len() + longest.len() <= 255);
+        assert!(seal_xattr_name(&keys, &[7; 16], &[b'x'; XATTR_NAME_MAX + 1]).is_err());
+        let value = seal_xattr_value(&keys, &[7; 16], b"user.a", b"").unwrap();
+        assert_eq!(value.len(), SALTED_OVERHEAD);
+        assert_eq!(open_xattr_value(&keys, &[7; 16], b"user.a", &value).unwrap(), b"");
+        assert!(open_xattr_value(&keys, &[7; 16], b"user.b", &value).is_err());
+        assert!(open_xattr_value(&keys, &[8; 16], b"user.a", &value).is_err());
+    }
 }

@@ -146,11 +146,9 @@ pub fn binding(keys: &DomainKeys, parent: &[u8; 16], stored: &[u8]) -> Binding {
     out
 }
 
-/// Hash of an inode's `system.posix_acl_access` and `system.posix_acl_default`; `None` when it has neither.
-pub fn acl_hash(access: Option<&[u8]>, default: Option<&[u8]>) -> Option<AclHash> {
-    if access.is_none() && default.is_none() {
-        return None;
-    }
+/// Hash of an inode's `system.posix_acl_access` and `system.posix_acl_default`. A record has none where the inode has
+/// neither.
+pub fn acl_hash(access: Option<&[u8]>, default: Option<&[u8]>) -> AclHash {
     let mut input = b"kmsfs acl".to_vec();
     for acl in [access, default] {
         match acl {
@@ -163,7 +161,7 @@ pub fn acl_hash(access: Option<&[u8]>, default: Option<&[u8]>) -> Option<AclHash
     }
     let mut out = [0; 16];
     out.copy_from_slice(&digest(&SHA256, &input).as_ref()[..16]);
-    Some(out)
+    out
 }
 
 /// Cuts fields off the front of a record.
@@ -293,5 +291,109 @@ impl Record {
     /// Whether an inode whose ACLs hash to `has` is the one that the record describes.
     pub fn accepts_acl(&self, has: Option<&AclHash>) -> bool {
         has == self.acl.as_ref() || (self.old_acl.is_some() && has == self.old_acl.as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Secret;
+
+    fn keys() -> DomainKeys {
+        DomainKeys::derive(&[1; 16], &Secret::take(&mut [2; 32])).unwrap()
+    }
+
+    const OWNER: Owner = Owner { mode: 0o4755, uid: 1000, gid: 100 };
+
+    fn samples() -> Vec<Record> {
+        let mut all = vec![Record::new(Kind::File, [9; 16], OWNER, Device::default())];
+        all.push(Record::new(Kind::BlockDevice, [8; 16], OWNER, Device { major: 259, minor: 70_000 }));
+        let mut full = Record::new(Kind::Directory, [7; 16], OWNER, Device::default());
+        full.old = Some(Owner { mode: 0o700, uid: 0, gid: u32::MAX });
+        full.acl = Some([1; 16]);
+        full.old_acl = Some([2; 16]);
+        full.bindings = (0..MAX_BINDINGS as u8).map(|i| [i; 8]).collect();
+        all.push(full);
+        all
+    }
+
+    #[test]
+    fn records_have_the_sizes_of_the_format_and_come_back() {
+        let keys = keys();
+        let mut r = samples().remove(0);
+        r.bindings.push([1; 8]);
+        assert_eq!(r.encode(&keys).len(), 52);
+        r.bindings.push([2; 8]);
+        assert_eq!(r.encode(&keys).len(), 60);
+        r.bindings.pop();
+        r.old = Some(OWNER);
+        assert_eq!(r.encode(&keys).len(), 62);
+        for record in samples() {
+            let bytes = record.encode(&keys);
+            assert!(bytes.len() <= MAX_LEN);
+            assert_eq!(Record::decode(&keys, &bytes), Ok(record));
+        }
+    }
+
+    #[test]
+    fn every_changed_byte_and_every_cut_is_refused() {
+        let keys = keys();
+        for record in samples() {
+            let good = record.encode(&keys);
+            for i in 0..good.len() {
+                let mut bad = good.clone();
+                bad[i] ^= 0x10;
+                assert_eq!(Record::decode(&keys, &bad), Err(BadRecord::NotAuthentic), "byte {i}");
+                assert!(Record::decode(&keys, &good[..i]).is_err(), "cut at {i}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_authentic_record_that_contradicts_the_format_is_refused() {
+        let keys = keys();
+        let sign = |mut body: Vec<u8>| {
+            let tag = mac(&keys, b"record", &[&body]);
+            body.extend_from_slice(&tag.as_ref()[..MAC_LEN]);
+            body
+        };
+        let body = |record: &Record| record.encode(&keys)[..record.encode(&keys).len() - MAC_LEN].to_vec();
+        let good = body(&samples()[0]);
+        assert!(Record::decode(&keys, &sign(good.clone())).is_ok());
+        for (at, value) in [(0, 0x21), (0, 0x10), (0, 0x18), (1, 0x10), (1, OLD), (1, ACL), (19, 0x10)] {
+            let mut bad = good.clone();
+            bad[at] = value;
+            assert_eq!(Record::decode(&keys, &sign(bad)), Err(BadRecord::Malformed), "byte {at} = {value:#x}");
+        }
+        for extra in [1, 7, 8 * (MAX_BINDINGS + 1)] {
+            let bad = [good.as_slice(), &vec![0; extra]].concat();
+            assert_eq!(Record::decode(&keys, &sign(bad)), Err(BadRecord::Malformed));
+        }
+        assert_eq!(Record::decode(&keys, &sign(vec![])), Err(BadRecord::Malformed));
+    }
+
+    #[test]
+    fn attributes_are_accepted_as_new_or_old_each_and_setuid_may_be_missing() {
+        let mut r = samples().remove(0);
+        let none = Device::default();
+        let ok = |r: &Record, mode, uid, gid| r.accepts(Kind::File, &Owner { mode, uid, gid }, none);
+        assert!(ok(&r, 0o4755, 1000, 100) && ok(&r, 0o755, 1000, 100));
+        assert!(!ok(&r, 0o6755, 1000, 100) && !ok(&r, 0o4754, 1000, 100) && !ok(&r, 0o4755, 0, 100));
+        assert!(!r.accepts(Kind::Directory, &OWNER, none));
+        r.old = Some(Owner { mode: 0o600, uid: 0, gid: 0 });
+        assert!(ok(&r, 0o600, 1000, 0) && ok(&r, 0o755, 0, 100) && ok(&r, 0o600, 0, 0));
+        assert!(!ok(&r, 0o644, 0, 0));
+        let device = &samples()[1];
+        assert!(device.accepts(Kind::BlockDevice, &OWNER, Device { major: 259, minor: 70_000 }));
+        assert!(!device.accepts(Kind::BlockDevice, &OWNER, Device { major: 259, minor: 1 }));
+    }
+
+    #[test]
+    fn bindings_tell_parent_and_name_apart() {
+        let keys = keys();
+        let b = binding(&keys, &[1; 16], b"name");
+        assert_ne!(b, binding(&keys, &[2; 16], b"name"));
+        assert_ne!(b, binding(&keys, &[1; 16], b"names"));
+        assert_ne!(acl_hash(Some(b"x"), None), acl_hash(None, Some(b"x")));
     }
 }

@@ -36,7 +36,7 @@ impl Node {
             handle,
             kind,
             file,
-            token: Token::new(),
+            token: Token::fresh(),
             plain: AtomicBool::new(false),
             opens: AtomicU32::new(0),
             used: AtomicBool::new(true),
@@ -146,7 +146,7 @@ impl Table {
         self.inner.lock().by_handle.get(handle).copied()
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.inner.lock().nodes.len()
     }
 }

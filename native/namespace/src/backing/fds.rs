@@ -11,7 +11,8 @@ use std::sync::Arc;
 pub struct Token(u64);
 
 impl Token {
-    pub fn new() -> Self {
+    /// A token that no one else has.
+    pub fn fresh() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Token(NEXT.fetch_add(1, Ordering::Relaxed))
     }
@@ -77,7 +78,7 @@ impl FdCache {
         drop(closing);
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.inner.lock().slots.len()
     }
 }

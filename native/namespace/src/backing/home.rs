@@ -59,7 +59,7 @@ impl Backing {
             backing: self.clone(),
             id: *id,
             handle: handle.clone(),
-            token: Token::new(),
+            token: Token::fresh(),
             usage: Mutex::default(),
             changed: Mutex::default(),
         });
@@ -203,7 +203,8 @@ impl Home for BackingHome {
     }
     fn sync(&self, data_only: bool) -> io::Result<()> {
         let fd = self.fd()?;
-        Ok(if data_only { rustix::fs::fdatasync(fd)? } else { rustix::fs::fsync(fd)? })
+        let flushed = if data_only { rustix::fs::fdatasync(fd) } else { rustix::fs::fsync(fd) };
+        Ok(flushed?)
     }
 }
 

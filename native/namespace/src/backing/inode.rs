@@ -2,7 +2,7 @@
 
 use super::{path, xattr, Backing};
 use crate::fault::{Fault, Result};
-use kmsfs_format::record::{Binding, Device, Kind, Owner, Record, MAX_BINDINGS, TWO_STEP_LEN};
+use kmsfs_format::record::{acl_hash, AclHash, Binding, Device, Kind, Owner, Record, MAX_BINDINGS, TWO_STEP_LEN};
 use rustix::fs::{fstat, AtFlags, Gid, Mode, Stat, Uid, XattrFlags};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -28,6 +28,16 @@ fn device_of(stat: &Stat, kind: Kind) -> Device {
     Device { major: rustix::fs::major(stat.st_rdev), minor: rustix::fs::minor(stat.st_rdev) }
 }
 
+fn acl_of(fd: impl AsFd) -> Result<Option<AclHash>> {
+    let get = |name| match xattr::get(&fd, name) {
+        Err(rustix::io::Errno::OPNOTSUPP) => Ok(None),
+        other => other,
+    };
+    let (access, default) = (get("system.posix_acl_access")?, get("system.posix_acl_default")?);
+    let any = access.is_some() || default.is_some();
+    Ok(any.then(|| acl_hash(access.as_deref(), default.as_deref())))
+}
+
 impl Backing {
     /// Reads and authenticates the record alone.
     pub fn record(&self, fd: impl AsFd, kind: Kind) -> Result<Record> {
@@ -51,6 +61,10 @@ impl Backing {
         if !record.accepts(kind, &owner_of(&stat), device_of(&stat, kind)) {
             return Err(Fault::tampered("has another type, mode or owner than its record"));
         }
+        // One that the record does not know of needs no look: ACLs are not served.
+        if (record.acl.is_some() || record.old_acl.is_some()) && !record.accepts_acl(acl_of(&fd)?.as_ref()) {
+            return Err(Fault::tampered("has another ACL than its record"));
+        }
         Ok(Inode { fd, stat, record })
     }
 
@@ -59,7 +73,8 @@ impl Backing {
     pub fn inspect_settled(&self, fd: Arc<OwnedFd>) -> Result<Inode> {
         match self.inspect(fd.clone()) {
             Err(Fault::Tampered(_)) => {
-                let kind = Kind::from_mode(fstat(&fd)?.st_mode).ok_or_else(|| Fault::tampered("is of no known type"))?;
+                let kind =
+                    Kind::from_mode(fstat(&fd)?.st_mode).ok_or_else(|| Fault::tampered("is of no known type"))?;
                 let id = self.record(&fd, kind)?.id;
                 let _held = self.inode_locks.lock(&[&id]);
                 self.inspect(fd)
@@ -87,7 +102,12 @@ impl Backing {
 
     /// Rewrites the record of the inode `id`. The caller holds the inode's lock; so no change of mode or owner is under
     /// way, and what the record still says of old ones is settled on the way.
-    pub fn update_record(&self, fd: impl AsFd, id: &[u8; 16], change: impl FnOnce(&mut Record) -> Result<()>) -> Result<Record> {
+    pub fn update_record(
+        &self,
+        fd: impl AsFd,
+        id: &[u8; 16],
+        change: impl FnOnce(&mut Record) -> Result<()>,
+    ) -> Result<Record> {
         let stat = fstat(&fd)?;
         let kind = Kind::from_mode(stat.st_mode).ok_or_else(|| Fault::tampered("is of no known type"))?;
         let before = self.record(&fd, kind)?;

@@ -23,10 +23,14 @@ pub fn missing(root: &OwnedFd, special: &OwnedFd, read_only: bool) -> rustix::io
     remove(special)?;
     let fd = path::open(special, PROBE, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, 0o600)?;
     let mut missing = None;
-    for (name, what) in [("user.kmsfs", "user xattrs"), ("trusted.kmsfs", "trusted xattrs (the engine needs CAP_SYS_ADMIN)")] {
+    for (name, what) in
+        [("user.kmsfs", "user xattrs"), ("trusted.kmsfs", "trusted xattrs (the engine needs CAP_SYS_ADMIN)")]
+    {
         match xattr::set(&fd, name, b"probe", XattrFlags::empty()) {
             Ok(()) => {}
-            Err(e @ (Errno::OPNOTSUPP | Errno::PERM | Errno::NOSYS)) => missing = Some(format!("it has no {what} ({e})")),
+            Err(e @ (Errno::OPNOTSUPP | Errno::PERM | Errno::NOSYS)) => {
+                missing = Some(format!("it has no {what} ({e})"))
+            }
             Err(e) => return Err(e),
         }
     }

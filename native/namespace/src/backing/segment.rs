@@ -47,13 +47,26 @@ impl Backing {
         }
     }
 
-    /// Whether the log has ever been begun: a segment is there.
+    /// Whether the log was ever begun: some segment has a header.
     pub fn log_is_begun(&self) -> io::Result<bool> {
-        match path::open(&self.special, "log", OFlags::RDONLY | OFlags::DIRECTORY, 0) {
-            Ok(dir) => Ok(super::walk::names(dir)?.iter().any(|(name, _)| name.ends_with(b".seg"))),
-            Err(Errno::NOENT) => Ok(false),
-            Err(e) => Err(e.into()),
+        let dir = match path::open(&self.special, "log", OFlags::RDONLY | OFlags::DIRECTORY, 0) {
+            Ok(dir) => dir,
+            Err(Errno::NOENT) => return Ok(false),
+            Err(e) => return Err(e.into()),
+        };
+        for (name, _) in super::walk::names(&dir)? {
+            let name = String::from_utf8_lossy(&name).into_owned();
+            if !name.ends_with(".seg") {
+                continue;
+            }
+            let mut header = [0; 512];
+            let fd = path::open(&dir, &name, OFlags::RDONLY, 0)?;
+            let got = rustix::io::pread(fd, &mut header, 0)?;
+            if header[..got].iter().any(|b| *b != 0) {
+                return Ok(true);
+            }
         }
+        Ok(false)
     }
 
     /// Opens the segment in `slot`, or makes it: it gets its name when its room is allocated and durable.

@@ -45,7 +45,9 @@ impl Store for BackingStore {
         let fd = match self.backing.open_handle(handle, OFlags::PATH | OFlags::NOFOLLOW) {
             Ok(fd) => fd,
             // EINVAL, EOPNOTSUPP: a handle of another kind of file system, so of a copy.
-            Err(e) if matches!(e.raw_os_error(), Some(libc::ESTALE | libc::ENOENT | libc::EINVAL | libc::EOPNOTSUPP)) => {
+            Err(e)
+                if matches!(e.raw_os_error(), Some(libc::ESTALE | libc::ENOENT | libc::EINVAL | libc::EOPNOTSUPP)) =>
+            {
                 return Ok(None)
             }
             Err(e) => return Err(e),

@@ -50,7 +50,9 @@ impl Backing {
             }
             let dir = self.open_handle(&dir_handle, OFlags::RDONLY | OFlags::DIRECTORY)?;
             for (name, _) in names(&dir)? {
-                if !matches!(look(&name), Look::Direct | Look::Hashed) || dir_id == self.uuid && name == super::LOST_AND_FOUND.as_bytes() {
+                if !matches!(look(&name), Look::Direct | Look::Hashed)
+                    || dir_id == self.uuid && name == super::LOST_AND_FOUND.as_bytes()
+                {
                     continue;
                 }
                 if let Some((id, kind, handle)) = self.visit(&dir, &dir_id, &name)? {

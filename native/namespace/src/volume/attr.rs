@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 /// Sectors shown for a file that has content but none at home yet: zero would say "all hole" to tar(1) and its like.
 const SOME_SECTORS: u64 = 8;
+/// Length of "~", which no sealed target is as short as.
+const ASIDE_LEN: u64 = 1;
 
 impl Volume {
     pub(super) fn get_attr(&self, id: NodeId) -> Result<Attr> {
@@ -39,9 +41,9 @@ impl Volume {
             ino: stat.st_ino,
             size: stat.st_size as u64,
             blocks: stat.st_blocks as u64,
-            atime: Time { secs: stat.st_atime as i64, nanos: stat.st_atime_nsec as u32 },
-            mtime: Time { secs: stat.st_mtime as i64, nanos: stat.st_mtime_nsec as u32 },
-            ctime: Time { secs: stat.st_ctime as i64, nanos: stat.st_ctime_nsec as u32 },
+            atime: Time { secs: stat.st_atime, nanos: stat.st_atime_nsec as u32 },
+            mtime: Time { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 },
+            ctime: Time { secs: stat.st_ctime, nanos: stat.st_ctime_nsec as u32 },
             mode: stat.st_mode,
             nlink: stat.st_nlink as u32,
             uid: stat.st_uid,
@@ -52,7 +54,7 @@ impl Volume {
         };
         match node.kind {
             Kind::File => self.file_attr(node, fd, growing, &mut attr)?,
-            Kind::Symlink => attr.size = self.target_size(node, fd)?,
+            Kind::Symlink => attr.size = self.target_size(node, attr.size)?,
             // `.kmsfs` is no directory of the volume's.
             Kind::Directory if node.id == ROOT && attr.nlink > 2 => attr.nlink -= 1,
             _ => {}
@@ -69,7 +71,10 @@ impl Volume {
                 None => self.backing.record(fd, Kind::File)?.growing,
             };
             if !growing {
-                attr.size = self.files.size_of_len(physical).ok_or_else(|| Fault::tampered("has a length that no size maps to"))?;
+                attr.size = self
+                    .files
+                    .size_of_len(physical)
+                    .ok_or_else(|| Fault::tampered("has a length that no size maps to"))?;
                 return Ok(());
             }
             if physical < HEADER_LEN {
@@ -98,13 +103,12 @@ impl Volume {
         Ok(())
     }
 
-    /// A symlink's size is its target's length, which its stored length tells.
-    fn target_size(&self, node: &Node, fd: &OwnedFd) -> Result<u64> {
-        let stored = rustix::fs::readlinkat(fd, "", Vec::new())?;
-        if names::target_is_aside(stored.to_bytes()) {
+    /// A symlink's size is its target's length, which its stored length tells. Not by reading it: that would set atime.
+    fn target_size(&self, node: &Node, stored: u64) -> Result<u64> {
+        if stored == ASIDE_LEN {
             return self.target_sidecar_len(&node.file);
         }
-        let len = names::target_len(stored.to_bytes().len());
+        let len = names::target_len(stored as usize);
         len.map(|n| n as u64).ok_or_else(|| Fault::tampered("has a target too short to be sealed"))
     }
 }

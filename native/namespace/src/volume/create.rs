@@ -20,15 +20,12 @@ pub(super) struct Making<'a> {
     pub record: Record,
 }
 
+/// Makes an inode in a directory under a name; the third is the new inode's id.
+pub(super) type Make<'a> = dyn Fn(&OwnedFd, &str, &[u8; 16]) -> Result<()> + 'a;
+
 impl<'a> Making<'a> {
     /// The caller owns it; in a setgid directory the directory's group does, and directories pass setgid on.
-    pub(super) fn new(
-        dir_fd: &'a OwnedFd,
-        caller: Caller,
-        kind: Kind,
-        mode: u32,
-        device: Device,
-    ) -> Result<Self> {
+    pub(super) fn new(dir_fd: &'a OwnedFd, caller: Caller, kind: Kind, mode: u32, device: Device) -> Result<Self> {
         let parent = fstat(dir_fd)?;
         let mut owner = Owner { mode: (mode & 0o7777) as u16, uid: caller.uid, gid: caller.gid };
         if parent.st_mode & libc::S_ISGID != 0 {
@@ -46,7 +43,14 @@ impl<'a> Making<'a> {
 }
 
 impl Volume {
-    pub(super) fn make_node(&self, caller: Caller, parent: NodeId, name: &[u8], mode: u32, device: Device) -> Result<Entry> {
+    pub(super) fn make_node(
+        &self,
+        caller: Caller,
+        parent: NodeId,
+        name: &[u8],
+        mode: u32,
+        device: Device,
+    ) -> Result<Entry> {
         let kind = match mode & libc::S_IFMT {
             0 => Kind::File,
             _ => Kind::from_mode(mode).ok_or_else(|| Fault::errno(libc::EINVAL))?,
@@ -66,9 +70,10 @@ impl Volume {
     }
 
     pub(super) fn make_directory(&self, caller: Caller, parent: NodeId, name: &[u8], mode: u32) -> Result<Entry> {
-        let inode = self.make_other(caller, parent, name, (Kind::Directory, mode, Device::default()), &|dir, at, _| {
-            Ok(rustix::fs::mkdirat(dir, at, Mode::from_raw_mode(0o700))?)
-        })?;
+        let inode =
+            self.make_other(caller, parent, name, (Kind::Directory, mode, Device::default()), &|dir, at, _| {
+                Ok(rustix::fs::mkdirat(dir, at, Mode::from_raw_mode(0o700))?)
+            })?;
         self.entry_for_kernel(&inode)
     }
 
@@ -141,7 +146,7 @@ impl Volume {
         parent: NodeId,
         name: &[u8],
         (kind, mode, device): (Kind, u32, Device),
-        make: &dyn Fn(&OwnedFd, &str, &[u8; 16]) -> Result<()>,
+        make: &Make<'_>,
     ) -> Result<Inode> {
         self.writable()?;
         let (dir, dir_fd) = self.directory(parent)?;
@@ -173,7 +178,7 @@ impl Volume {
     fn placed(&self, making: &Making<'_>, stored: &StoredName, made: Result<Inode>) -> Result<Inode> {
         match made {
             Ok(inode) => {
-                self.unsynced.add(&inode.record.id);
+                self.inode_changed(&inode.record.id);
                 Ok(inode)
             }
             Err(fault) => {

@@ -2,9 +2,7 @@
 
 use super::nodes::answer;
 use super::Volume;
-use crate::ops::{
-    Attr, Caller, DirSink, Entry, Errno, FileSystem, Handle, NodeId, Result, SetAttr, Statfs,
-};
+use crate::ops::{Attr, Caller, DirSink, Entry, Errno, FileSystem, Handle, NodeId, Result, SetAttr, Statfs};
 use kmsfs_format::names::NAME_MAX;
 use kmsfs_format::record::Device;
 

@@ -1,10 +1,8 @@
 //! Reading, writing and flushing open files.
 
-use super::unsynced::Owed;
 use super::Volume;
 use crate::fault::{Fault, Result};
 use crate::ops::Handle;
-use kmsfs_files::store::Home;
 use rustix::fs::FallocateFlags;
 
 impl Volume {
@@ -41,15 +39,7 @@ impl Volume {
         if self.backing.read_only {
             return Ok(());
         }
-        self.unsynced.settle(&open.node.file, |owed| {
-            open.file.sync(data_only)?;
-            match owed {
-                Owed::Nothing => {}
-                Owed::Inode => open.home.sync(false)?,
-                Owed::Everything => rustix::fs::syncfs(&self.backing.root)?,
-            }
-            Ok(())
-        })
+        Ok(open.file.sync(data_only)?)
     }
 
     pub(super) fn allocate(&self, handle: Handle, mode: u32, offset: u64, length: u64) -> Result<()> {

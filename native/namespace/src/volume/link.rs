@@ -37,7 +37,7 @@ impl Volume {
                 self.backing.unbind(&fd, &node.file, binding)?;
                 return Err(fault);
             }
-            self.unsynced.add(&node.file);
+            self.inode_changed(&node.file);
         }
         if let Some(home) = self.backing.homes.existing(&node.file) {
             home.adopted();

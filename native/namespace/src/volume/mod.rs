@@ -16,7 +16,6 @@ mod rename;
 mod setattr;
 mod sidecar;
 mod symlink;
-mod unsynced;
 mod xattr;
 
 pub use mount::{OpenError, Options};
@@ -28,7 +27,6 @@ use dir::OpenDir;
 use kmsfs_files::Files;
 use open::{Handles, OpenFile};
 use std::sync::Arc;
-use unsynced::Unsynced;
 
 /// Counts for `kmsfs status`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,7 +49,6 @@ pub struct Volume {
     /// Held over a change of a directory's entries, so over backing system calls: an entry, its sidecar and its
     /// temporary name change together. Taken before inode locks; never while the file layer is called.
     dir_locks: Stripes,
-    unsynced: Unsynced,
     /// flock(2) on `.kmsfs/lock`: one mount at a time.
     _lock: std::os::fd::OwnedFd,
 }
@@ -59,10 +56,10 @@ pub struct Volume {
 impl Volume {
     pub fn stats(&self) -> Stats {
         Stats {
-            nodes: self.table.len(),
-            descriptors: self.backing.fds.len(),
-            open_files: self.open_files.len(),
-            open_directories: self.open_dirs.len(),
+            nodes: self.table.count(),
+            descriptors: self.backing.fds.count(),
+            open_files: self.open_files.count(),
+            open_directories: self.open_dirs.count(),
         }
     }
 

@@ -1,7 +1,6 @@
 //! Opening a volume: the lock, the probe, the root's record, recovery.
 
 use super::open::Handles;
-use super::unsynced::Unsynced;
 use super::Volume;
 use crate::backing::inode::owner_of;
 use crate::backing::locks::Stripes;
@@ -117,7 +116,7 @@ impl Volume {
     pub fn open_with(
         backing: &Path,
         keys: Arc<DomainKeys>,
-        config: Config,
+        mut config: Config,
         on_tamper: OnTamper,
         options: Options,
     ) -> Result<(Arc<Volume>, Recovery), OpenError> {
@@ -136,7 +135,8 @@ impl Volume {
             on_tamper: on_tamper.clone(),
         };
         let backing = Arc::new(Backing::new(root, special, about)?);
-        check_root(&backing)?;
+        config.new_volume |= is_unused(&backing)?;
+        check_root(&backing, config.new_volume)?;
         let store = Arc::new(BackingStore::new(backing.clone()));
         let block_size = 1 << config.block_shift;
         let (files, recovery) = Files::open(config, keys, store, on_tamper)?;
@@ -149,7 +149,6 @@ impl Volume {
             open_files: Handles::default(),
             open_dirs: Handles::default(),
             dir_locks: Stripes::new(DIR_LOCKS),
-            unsynced: Unsynced::default(),
             _lock: lock,
         };
         Ok((Arc::new(volume), recovery))
@@ -167,9 +166,13 @@ impl Volume {
 
 fn take_lock(special: &OwnedFd, read_only: bool) -> Result<OwnedFd, OpenError> {
     let flags = if read_only { OFlags::RDONLY } else { OFlags::RDWR | OFlags::CREATE };
-    let lock = match path::open(special, "lock", flags, 0o600) {
+    // openat2(2) takes no mode where nothing is made.
+    let mode = if read_only { 0 } else { 0o600 };
+    let lock = match path::open(special, "lock", flags, mode) {
         // A volume on read-only media that was never mounted: the directory itself does as well.
-        Err(Errno::NOENT | Errno::ROFS) if read_only => path::open(special, ".", OFlags::RDONLY | OFlags::DIRECTORY, 0)?,
+        Err(Errno::NOENT | Errno::ROFS) if read_only => {
+            path::open(special, ".", OFlags::RDONLY | OFlags::DIRECTORY, 0)?
+        }
         other => other?,
     };
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -193,10 +196,18 @@ fn descriptors(wanted: usize) -> usize {
     }
 }
 
-/// The root must bear the volume's id. Only a volume that holds nothing and never had a log gets its record now.
-fn check_root(backing: &Arc<Backing>) -> Result<(), OpenError> {
+/// Whether the volume holds nothing and its log was never begun. A first mount that died half-way leaves it so.
+fn is_unused(backing: &Backing) -> io::Result<bool> {
+    let dir = path::open(&backing.root, ".", OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
+    let nothing =
+        walk::names(dir)?.iter().all(|(name, _)| name == SPECIAL.as_bytes() || name == LOST_AND_FOUND.as_bytes());
+    Ok(nothing && !backing.log_is_begun()?)
+}
+
+/// The root must bear the volume's id. Only an unused volume gets its record now.
+fn check_root(backing: &Arc<Backing>, unused: bool) -> Result<(), OpenError> {
     let bare = crate::backing::xattr::get(&backing.root, Kind::Directory.record_xattr())?.is_none();
-    if bare && !backing.log_is_begun()? && holds_nothing(backing)? {
+    if bare && unused {
         if backing.read_only {
             return Err(OpenError::Io(io::Error::from_raw_os_error(libc::EROFS)));
         }
@@ -210,9 +221,4 @@ fn check_root(backing: &Arc<Backing>) -> Result<(), OpenError> {
         return Err(OpenError::Damaged("its root directory has the record of another".into()));
     }
     Ok(())
-}
-
-fn holds_nothing(backing: &Backing) -> io::Result<bool> {
-    let dir = path::open(&backing.root, ".", OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
-    Ok(walk::names(dir)?.iter().all(|(name, _)| name == SPECIAL.as_bytes() || name == LOST_AND_FOUND.as_bytes()))
 }

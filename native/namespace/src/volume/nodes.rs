@@ -37,7 +37,11 @@ impl Volume {
     /// The node of a verified inode.
     pub(super) fn enter(&self, inode: &Inode) -> Result<Arc<Node>> {
         let handle = handle::of(&inode.fd)?;
-        let id = if handle == self.backing.root_handle { Some(ROOT) } else { self.backing.scheme.node(&handle, inode.stat.st_ino) };
+        let id = if handle == self.backing.root_handle {
+            Some(ROOT)
+        } else {
+            self.backing.scheme.node(&handle, inode.stat.st_ino)
+        };
         let node = self.table.enter(id, handle, inode.record.kind, inode.record.id);
         self.backing.fds.put(node.token, inode.fd.clone());
         Ok(node)
@@ -93,6 +97,14 @@ impl Volume {
     /// The same for something found as `stored` in `dir`.
     pub(super) fn report_entry<T>(&self, dir: &Node, dir_fd: impl AsFd, stored: &str, result: Result<T>) -> Result<T> {
         self.report(&dir.file, || format!("{}/{stored}", self.backing.place(dir_fd)), result)
+    }
+
+    /// Names, mode, owner or xattrs of an inode changed: the next fsync flushes the inode too. The commit log knows
+    /// nothing of these. A file without state in memory is flushed at its first fsync anyhow.
+    pub(super) fn inode_changed(&self, id: &[u8; 16]) {
+        if let Some(file) = self.files.existing(id) {
+            file.inode_changed();
+        }
     }
 
     /// EROFS on a read-only mount.

@@ -38,7 +38,7 @@ impl<T> Handles<T> {
     pub fn remove(&self, handle: Handle) -> Option<Arc<T>> {
         self.open.write().remove(&handle.0)
     }
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.open.read().len()
     }
 }
@@ -126,12 +126,18 @@ impl Volume {
         Ok(self.hand_out(open))
     }
 
-    pub(super) fn create_unnamed(&self, caller: Caller, parent: NodeId, mode: u32, flags: u32) -> Result<(Entry, Handle)> {
+    pub(super) fn create_unnamed(
+        &self,
+        caller: Caller,
+        parent: NodeId,
+        mode: u32,
+        flags: u32,
+    ) -> Result<(Entry, Handle)> {
         self.writable()?;
         let (_, dir_fd) = self.directory(parent)?;
         let making = Making::new(&dir_fd, caller, Kind::File, mode, Device::default())?;
         let inode = self.unnamed_file(&making)?;
-        self.unsynced.add(&inode.record.id);
+        self.inode_changed(&inode.record.id);
         let node = self.enter(&inode)?;
         node.pin(inode.fd.clone());
         let home = self.backing.home(&node.file, &node.handle)?;

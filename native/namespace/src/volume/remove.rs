@@ -105,7 +105,7 @@ impl Volume {
     pub(super) fn lost_name(&self, victim: &Victim, binding: Binding) -> Result<()> {
         let Some(record) = &victim.record else { return Ok(()) };
         if fstat(&victim.fd)?.st_nlink > 0 && !victim.is_directory() {
-            self.unsynced.add(&record.id);
+            self.inode_changed(&record.id);
             return self.backing.unbind(&victim.fd, &record.id, binding);
         }
         match record.kind {
@@ -122,6 +122,8 @@ impl Volume {
         }
         if let Some(node) = self.known(victim)? {
             node.pin(victim.fd.clone());
+            // The pin ends when the kernel forgets the node; a cached descriptor would hold the blocks for longer.
+            self.backing.fds.remove(node.token);
         }
         let Some(id) = victim.id().filter(|_| !victim.is_directory()) else { return Ok(()) };
         let Some(home) = self.backing.homes.existing(id) else { return Ok(()) };

@@ -28,12 +28,7 @@ impl Volume {
         Ok(End { dir, dir_fd, name, binding })
     }
 
-    pub(super) fn rename_entry(
-        &self,
-        from: (NodeId, &[u8]),
-        to: (NodeId, &[u8]),
-        flags: u32,
-    ) -> Result<()> {
+    pub(super) fn rename_entry(&self, from: (NodeId, &[u8]), to: (NodeId, &[u8]), flags: u32) -> Result<()> {
         self.writable()?;
         let flags = match flags {
             0 => RenameFlags::empty(),
@@ -123,24 +118,23 @@ impl Volume {
             Ok(()) => (from.binding, to.binding),
             Err(_) => (to.binding, from.binding),
         };
-        let dropped = self
-            .backing
-            .unbind(&source.fd, a, a_drops)
-            .and_then(|()| self.backing.unbind(&target.fd, b, b_drops));
-        self.unsynced.add(a);
-        self.unsynced.add(b);
+        let dropped =
+            self.backing.unbind(&source.fd, a, a_drops).and_then(|()| self.backing.unbind(&target.fd, b, b_drops));
+        self.inode_changed(a);
+        self.inode_changed(b);
         done.and(dropped)
     }
 
     fn replace(&self, from: &End, to: &End, source: &Inode, target: Option<&Victim>, flags: RenameFlags) -> Result<()> {
         let id = &source.record.id;
         let rename = || self.rename_backing(from, to, flags);
-        let done = self.put_sidecar(&to.dir_fd, &to.name).and_then(|()| self.backing.bind(&source.fd, id, to.binding)).and_then(
-            |()| match target {
+        let done = self
+            .put_sidecar(&to.dir_fd, &to.name)
+            .and_then(|()| self.backing.bind(&source.fd, id, to.binding))
+            .and_then(|()| match target {
                 Some(victim) if victim.is_directory() => self.remove_empty(victim, rename),
                 _ => rename(),
-            },
-        );
+            });
         if let Err(fault) = done {
             self.drop_sidecar(&to.dir_fd, &to.name)?;
             if !source.record.is_bound(&to.binding) {
@@ -148,7 +142,7 @@ impl Volume {
             }
             return Err(fault);
         }
-        self.unsynced.add(id);
+        self.inode_changed(id);
         self.drop_sidecar(&from.dir_fd, &from.name)?;
         self.backing.unbind(&source.fd, id, from.binding)?;
         match target {

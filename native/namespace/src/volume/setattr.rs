@@ -84,7 +84,7 @@ impl Volume {
         }
         node.plain.store(false, Ordering::Release);
         self.backing.change_owner(fd, &node.file, new)?;
-        self.unsynced.add(&node.file);
+        self.inode_changed(&node.file);
         Ok(())
     }
 
@@ -100,7 +100,7 @@ impl Volume {
             let mode = without_privileges(has.mode);
             if mode != has.mode {
                 self.backing.change_owner(&fd, &node.file, Owner { mode, ..has })?;
-                self.unsynced.add(&node.file);
+                self.inode_changed(&node.file);
             }
             // Set under the lock that a chmod or setxattr takes to unset it.
             self.drop_capabilities(node, &fd)?;
@@ -131,7 +131,7 @@ impl Volume {
         }
         let times = Timestamps { last_access: timespec(set.atime), last_modification: timespec(mtime) };
         utimensat(fd, "", &times, AtFlags::EMPTY_PATH)?;
-        self.unsynced.add(&node.file);
+        self.inode_changed(&node.file);
         Ok(())
     }
 }

@@ -76,7 +76,9 @@ impl Volume {
     /// directory's lock.
     pub(super) fn drop_sidecar(&self, dir: &OwnedFd, name: &StoredName) -> Result<()> {
         match name.sidecar_name() {
-            Some(sidecar) if matches!(path::entry(dir, &name.stored), Err(Errno::NOENT)) => remove_if_there(dir, &sidecar),
+            Some(sidecar) if matches!(path::entry(dir, &name.stored), Err(Errno::NOENT)) => {
+                remove_if_there(dir, &sidecar)
+            }
             _ => Ok(()),
         }
     }

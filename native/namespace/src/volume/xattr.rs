@@ -71,7 +71,7 @@ impl Volume {
             node.plain.store(false, Ordering::Release);
         }
         xattr::set(&fd, &stored, &sealed, flags)?;
-        self.unsynced.add(&node.file);
+        self.inode_changed(&node.file);
         Ok(())
     }
 
@@ -84,7 +84,7 @@ impl Volume {
         let node = self.node(id)?;
         let fd = self.fd(&node)?;
         xattr::remove(&fd, &self.stored_xattr(&node, name)?)?;
-        self.unsynced.add(&node.file);
+        self.inode_changed(&node.file);
         Ok(())
     }
 
@@ -101,7 +101,11 @@ impl Volume {
                     out.push(0);
                 }
                 Err(_) => {
-                    self.backing.tampered(&node.file, &self.backing.place(&fd), "has an xattr whose name does not authenticate");
+                    self.backing.tampered(
+                        &node.file,
+                        &self.backing.place(&fd),
+                        "has an xattr whose name does not authenticate",
+                    );
                 }
             }
         }
@@ -112,7 +116,7 @@ impl Volume {
     pub(super) fn drop_capabilities(&self, node: &Node, fd: &OwnedFd) -> Result<()> {
         match xattr::remove(fd, &self.stored_xattr(node, CAPABILITY)?) {
             Ok(()) => {
-                self.unsynced.add(&node.file);
+                self.inode_changed(&node.file);
                 Ok(())
             }
             Err(Errno::NODATA) => Ok(()),

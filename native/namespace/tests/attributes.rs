@@ -1,0 +1,199 @@
+//! Attributes, owners, xattrs, nodes that come and go.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+use common::*;
+use kmsfs_namespace::ops::{Caller, FileSystem, NodeId, SetAttr, SetTime, Time};
+use kmsfs_namespace::Options;
+
+const SOMEONE: Caller = Caller { uid: 1000, gid: 100, pid: 2 };
+
+fn set(mode: u32) -> SetAttr {
+    SetAttr { mode: Some(mode), ..SetAttr::default() }
+}
+
+#[test]
+fn the_caller_owns_what_it_makes_with_every_bit_of_the_mode() {
+    let b = Backing::new();
+    let v = b.open();
+    for mode in [0, 0o644, 0o7777, 0o4711, 0o1777] {
+        let (e, h) = v.create(SOMEONE, R, b"f", mode, libc::O_RDWR as u32).unwrap();
+        assert_eq!((e.attr.mode, e.attr.uid, e.attr.gid), (libc::S_IFREG | mode, 1000, 100));
+        v.release(e.node, h).unwrap();
+        v.unlink(R, b"f").unwrap();
+        let e = v.mkdir(SOMEONE, R, b"d", mode).unwrap();
+        assert_eq!((e.attr.mode, e.attr.uid, e.attr.gid), (libc::S_IFDIR | mode, 1000, 100));
+        v.rmdir(R, b"d").unwrap();
+    }
+    let e = v.mknod(SOMEONE, R, b"null", libc::S_IFCHR | 0o666, 1, 3).unwrap();
+    assert_eq!((e.attr.rdev_major, e.attr.rdev_minor, e.attr.uid), (1, 3, 1000));
+    let e = v.mknod(SOMEONE, R, b"sock", libc::S_IFSOCK | 0o600, 0, 0).unwrap();
+    assert_eq!(e.attr.mode, libc::S_IFSOCK | 0o600);
+    assert_eq!(v.symlink(SOMEONE, R, b"s", b"t").unwrap().attr.uid, 1000);
+    assert_eq!(v.lookup(R, b"null").unwrap().attr.rdev_minor, 3);
+}
+
+#[test]
+fn a_setgid_directory_passes_its_group_on() {
+    let b = Backing::new();
+    let v = b.open();
+    let dir = v.mkdir(Caller { gid: 50, ..SOMEONE }, R, b"d", 0o2775).unwrap().node;
+    let (e, _) = v.create(SOMEONE, dir, b"f", 0o644, libc::O_RDWR as u32).unwrap();
+    assert_eq!((e.attr.uid, e.attr.gid, e.attr.mode & 0o7777), (1000, 50, 0o644));
+    let e = v.mkdir(SOMEONE, dir, b"sub", 0o755).unwrap();
+    assert_eq!((e.attr.gid, e.attr.mode & 0o7777), (50, 0o2755));
+}
+
+#[test]
+fn chmod_and_chown_change_inode_and_record_and_chown_clears_setuid() {
+    let b = Backing::new();
+    let v = b.open();
+    let f = put(&v, R, b"f", b"x");
+    assert_eq!(v.setattr(ME, f, &set(0o6755)).unwrap().mode & 0o7777, 0o6755);
+    let a = v.setattr(ME, f, &SetAttr { uid: Some(5), ..SetAttr::default() }).unwrap();
+    assert_eq!((a.mode & 0o7777, a.uid), (0o755, 5));
+    let r = record(&root_path(&b, b"f"));
+    assert_eq!((r.owner.mode, r.owner.uid, r.old), (0o755, 5, None));
+    // setgid without group execution is no privilege.
+    v.setattr(ME, f, &set(0o2644)).unwrap();
+    let a = v.setattr(ME, f, &SetAttr { gid: Some(6), ..SetAttr::default() }).unwrap();
+    assert_eq!((a.mode & 0o7777, a.gid), (0o2644, 6));
+    v.lookup(R, b"f").unwrap();
+    let d = mkdir(&v, R, b"d");
+    v.setattr(ME, d, &set(0o2777)).unwrap();
+    let a = v.setattr(ME, d, &SetAttr { uid: Some(5), ..SetAttr::default() }).unwrap();
+    assert_eq!(a.mode & 0o7777, 0o2777, "directories keep it");
+    v.lookup(R, b"d").unwrap();
+    assert_eq!(b.events(), Vec::<String>::new());
+}
+
+#[test]
+fn times_are_kept_to_the_nanosecond_one_by_one() {
+    let b = Backing::new();
+    let v = b.open();
+    let at = |secs, nanos| Some(SetTime::At(Time { secs, nanos }));
+    let nodes = [
+        put(&v, R, b"f", b"x"),
+        mkdir(&v, R, b"d"),
+        v.symlink(ME, R, b"s", b"t").unwrap().node,
+        v.mknod(ME, R, b"p", libc::S_IFIFO | 0o600, 0, 0).unwrap().node,
+    ];
+    for node in nodes {
+        v.setattr(ME, node, &SetAttr { atime: at(1, 2), mtime: at(-3, 4), ..SetAttr::default() }).unwrap();
+        let a = v.setattr(ME, node, &SetAttr { mtime: at(5, 999_999_999), ..SetAttr::default() }).unwrap();
+        assert_eq!((a.atime, a.mtime), (Time { secs: 1, nanos: 2 }, Time { secs: 5, nanos: 999_999_999 }));
+        let a = v.setattr(ME, node, &SetAttr { atime: Some(SetTime::Now), ..SetAttr::default() }).unwrap();
+        assert!(a.atime.secs > 1_000_000);
+        assert_eq!(a.mtime.secs, 5);
+    }
+    v.close().unwrap();
+    drop(v);
+    assert_eq!(attr_at(&b.open(), R, b"f").mtime, Time { secs: 5, nanos: 999_999_999 });
+}
+
+#[test]
+fn xattrs_are_sealed_and_come_back_and_ours_cannot_be_met() {
+    let b = Backing::new();
+    let v = b.open();
+    let f = put(&v, R, b"f", b"x");
+    let s = v.symlink(ME, R, b"s", b"t").unwrap().node;
+    for node in [f, s, R] {
+        for name in [&b"user.kmsfs"[..], b"trusted.kmsfs", b"user.kmsfs.new", b"security.capability", b"user.a"] {
+            assert_eq!(errno(v.getxattr(node, name)), libc::ENODATA);
+            assert_eq!(errno(v.setxattr(node, name, b"v", libc::XATTR_REPLACE as u32)), libc::ENODATA);
+            v.setxattr(node, name, b"visible value", libc::XATTR_CREATE as u32).unwrap();
+            assert_eq!(errno(v.setxattr(node, name, b"v", libc::XATTR_CREATE as u32)), libc::EEXIST);
+            assert_eq!(v.getxattr(node, name).unwrap(), b"visible value");
+        }
+        let listed = v.listxattr(node).unwrap();
+        assert_eq!(listed.split(|c| *c == 0).filter(|n| !n.is_empty()).count(), 5);
+        v.setxattr(node, b"user.a", b"", 0).unwrap();
+        assert_eq!(v.getxattr(node, b"user.a").unwrap(), b"");
+        v.removexattr(node, b"user.a").unwrap();
+        assert_eq!(errno(v.removexattr(node, b"user.a")), libc::ENODATA);
+    }
+    let long = [b"user.".as_slice(), &[b'n'; 155]].concat();
+    v.setxattr(f, &long, b"1", 0).unwrap();
+    assert!(v.listxattr(f).unwrap().windows(160).any(|w| w == long));
+    assert_eq!(errno(v.setxattr(f, &[b"user.".as_slice(), &[b'n'; 156]].concat(), b"1", 0)), libc::ERANGE);
+    assert_eq!(errno(v.setxattr(f, b"user.big", &vec![0; 65536], 0)), libc::E2BIG);
+    for name in [&b"system.posix_acl_access"[..], b"system.posix_acl_default", b"other.x"] {
+        assert_eq!(errno(v.getxattr(f, name)), libc::EOPNOTSUPP);
+        assert_eq!(errno(v.setxattr(f, name, b"x", 0)), libc::EOPNOTSUPP);
+    }
+    v.lookup(R, b"f").unwrap();
+    assert_eq!(b.events(), Vec::<String>::new());
+}
+
+#[test]
+fn a_write_of_someone_else_clears_setuid_and_capabilities() {
+    let b = Backing::new();
+    let v = b.open();
+    let f = put(&v, R, b"f", b"x");
+    let h = v.open(f, libc::O_WRONLY as u32).unwrap();
+    for _ in 0..2 {
+        v.setattr(ME, f, &set(0o6711)).unwrap();
+        v.setxattr(f, b"security.capability", b"cap", 0).unwrap();
+        v.write(f, h, 0, b"y", false).unwrap();
+        assert_eq!(v.getattr(f, None).unwrap().mode & 0o7777, 0o6711);
+        v.write(f, h, 0, b"y", true).unwrap();
+        assert_eq!(v.getattr(f, None).unwrap().mode & 0o7777, 0o711);
+        assert_eq!(errno(v.getxattr(f, b"security.capability")), libc::ENODATA);
+    }
+    v.setattr(ME, f, &set(0o4711)).unwrap();
+    v.setattr(ME, f, &SetAttr { size: Some(0), kill_suidgid: true, ..SetAttr::default() }).unwrap();
+    assert_eq!(v.getattr(f, None).unwrap().mode & 0o7777, 0o711);
+    v.release(f, h).unwrap();
+}
+
+#[test]
+fn nodes_are_rebuilt_from_their_ids_after_eviction_and_after_a_remount() {
+    for parent in ["/var/tmp", "/dev/shm"] {
+        let b = Backing::under(parent.as_ref());
+        let options = Options { max_nodes: 16, max_fds: 8, ..Options::default() };
+        let v = b.open_with(config(), options).unwrap();
+        let dir = mkdir(&v, R, b"dir");
+        let nodes: Vec<NodeId> =
+            (0..200u32).map(|i| put(&v, dir, i.to_string().as_bytes(), &i.to_le_bytes())).collect();
+        assert!(v.stats().nodes <= 32, "{} nodes", v.stats().nodes);
+        assert!(v.stats().descriptors <= 8);
+        for (i, node) in nodes.iter().enumerate() {
+            assert_eq!(get(&v, *node), (i as u32).to_le_bytes());
+        }
+        v.close().unwrap();
+        drop(v);
+        let v = b.open_with(config(), options).unwrap();
+        for (i, node) in nodes.iter().enumerate() {
+            assert_eq!(v.lookup(*node, b".").unwrap().node, *node);
+            assert_eq!(get(&v, *node), (i as u32).to_le_bytes());
+            assert_eq!(v.lookup(dir, i.to_string().as_bytes()).unwrap().node, *node);
+        }
+        assert_eq!(v.lookup(dir, b"..").unwrap().node, R);
+        let sub = mkdir(&v, dir, b"sub");
+        assert_eq!(v.lookup(sub, b"..").unwrap().node, dir);
+        v.unlink(dir, b"0").unwrap();
+        v.forget(nodes[0], 1);
+        assert_eq!(errno(v.getattr(nodes[0], None)), libc::ESTALE);
+        for forged in [0, 2, 1 << 32, 0xffff_ffff, u64::MAX] {
+            assert_ne!(errno(v.getattr(NodeId(forged), None)), 0, "{forged:#x}");
+        }
+    }
+}
+
+#[test]
+fn a_second_mount_of_the_same_volume_is_refused() {
+    let b = Backing::new();
+    let v = b.open();
+    let again = b.open_with(config(), Options::default());
+    assert!(matches!(again, Err(kmsfs_namespace::OpenError::InUse)));
+    drop(v);
+    b.open();
+}
+
+#[test]
+fn statfs_says_what_the_backing_file_system_says() {
+    let b = Backing::new();
+    let s = b.open().statfs().unwrap();
+    assert_eq!(s.namelen, 255);
+    assert!(s.blocks > s.bfree && s.bfree > 0);
+}

@@ -20,6 +20,8 @@ struct Use {
     opens: usize,
     /// No link is left: the descriptor must stay open, or the file is gone.
     orphan: bool,
+    /// No link and no handle: its state was forgotten, and nobody may begin to use it again.
+    buried: bool,
     pinned: Option<Arc<OwnedFd>>,
 }
 
@@ -98,12 +100,20 @@ impl BackingHome {
         self.backing.fds.put(self.token, fd);
     }
 
-    /// The last link goes, or there never was one: keeps the inode alive by `fd`. Whether it is open.
+    /// The last link is gone: keeps the inode alive by `fd` for those who have it open. Whether anyone has.
     pub fn orphan(&self, fd: Arc<OwnedFd>) -> bool {
         let mut usage = self.usage.lock();
         usage.orphan = true;
-        usage.pinned = Some(fd);
+        usage.buried = usage.opens == 0;
+        usage.pinned = Some(fd).filter(|_| !usage.buried);
         usage.opens > 0
+    }
+
+    /// There never was a link (O_TMPFILE): keeps the inode alive by `fd`.
+    pub fn nameless(&self, fd: Arc<OwnedFd>) {
+        let mut usage = self.usage.lock();
+        usage.orphan = true;
+        usage.pinned = Some(fd);
     }
 
     /// It has a name after all.
@@ -115,18 +125,28 @@ impl BackingHome {
         self.usage.lock().orphan
     }
 
-    pub fn opened(&self) {
-        self.usage.lock().opens += 1;
+    /// One handle more. Whether it is the first, of a file that may have lost its last link unseen.
+    pub fn opened(&self) -> bool {
+        let mut usage = self.usage.lock();
+        usage.opens += 1;
+        usage.opens == 1 && (!usage.orphan || usage.buried)
     }
 
     /// One handle less. Whether this was the last of a file without a name.
     pub fn closed(&self) -> bool {
         let mut usage = self.usage.lock();
         usage.opens = usage.opens.saturating_sub(1);
-        if usage.opens == 0 && !usage.orphan {
-            usage.pinned = None;
+        if usage.opens == 0 {
+            usage.buried = usage.orphan;
         }
         usage.opens == 0 && usage.orphan
+    }
+
+    /// No descriptor needs to be kept any more: there is a link, or nothing will be written.
+    pub fn unpin(&self) {
+        let pinned = self.usage.lock().pinned.take();
+        // Outside of the lock: the last close of an unlinked file frees its blocks.
+        drop(pinned);
     }
 
     /// Content or attributes change now, in memory: what ctime says until the backing inode says later.

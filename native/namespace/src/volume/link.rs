@@ -41,6 +41,7 @@ impl Volume {
         }
         if let Some(home) = self.backing.homes.existing(&node.file) {
             home.adopted();
+            home.unpin();
         }
         let stat = fstat(&fd)?;
         let record = self.backing.record(&fd, node.kind)?;

@@ -10,6 +10,7 @@ use crate::table::Node;
 use kmsfs_files::File;
 use kmsfs_format::record::{Device, Kind};
 use parking_lot::RwLock;
+use rustix::fs::fstat;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -73,25 +74,52 @@ impl Volume {
         if inode.record.id != node.file {
             return Err(Fault::tampered("has another id than before"));
         }
-        let open = self.opened(node, flags)?;
+        let (home, file) = self.hold(&node)?;
         if flags as i32 & libc::O_TRUNC != 0 {
-            open.file.truncate(0)?;
-            open.home.touch();
+            if let Err(e) = file.truncate(0) {
+                self.let_go(&home, &file);
+                return Err(e.into());
+            }
+            home.touch();
         }
-        Ok(self.hand_out(open))
+        Ok(self.hand_out(node, (home, file), flags))
     }
 
-    fn opened(&self, node: Arc<Node>, flags: u32) -> Result<OpenFile> {
+    /// Takes hold of a file's state. ESTALE when its last name went while nobody had it open: what was not at home then
+    /// is forgotten. Given back by [`Volume::let_go`].
+    pub(super) fn hold(&self, node: &Node) -> Result<(Arc<BackingHome>, Arc<File>)> {
         let home = self.backing.home(&node.file, &node.handle)?;
-        let file = self.files.file(home.clone())?;
-        let append = flags as i32 & libc::O_APPEND != 0 && !self.options.writeback;
-        Ok(OpenFile { node, file, home, append, writable: writes(flags) })
+        // First counted, then asked for its links: whoever takes the last link away asks in the other order.
+        let suspect = home.opened();
+        let held = self.fd(node).and_then(|fd| {
+            if suspect && fstat(&fd)?.st_nlink == 0 {
+                return Err(Fault::errno(libc::ESTALE));
+            }
+            Ok(self.files.file(home.clone())?)
+        });
+        match held {
+            Ok(file) => Ok((home, file)),
+            Err(fault) => {
+                home.closed();
+                Err(fault)
+            }
+        }
     }
 
-    fn hand_out(&self, open: OpenFile) -> Handle {
-        open.node.opens.fetch_add(1, Ordering::AcqRel);
-        open.home.opened();
-        self.open_files.add(open)
+    /// Gives a held file back; nobody can reach it any more when it has no name and this was the last hold.
+    pub(super) fn let_go(&self, home: &BackingHome, file: &File) -> bool {
+        let gone = home.closed();
+        if gone {
+            file.forget();
+            home.unpin();
+        }
+        gone
+    }
+
+    fn hand_out(&self, node: Arc<Node>, (home, file): (Arc<BackingHome>, Arc<File>), flags: u32) -> Handle {
+        let append = flags as i32 & libc::O_APPEND != 0 && !self.options.writeback;
+        node.opens.fetch_add(1, Ordering::AcqRel);
+        self.open_files.add(OpenFile { node, file, home, append, writable: writes(flags) })
     }
 
     pub(super) fn create_file(
@@ -120,10 +148,10 @@ impl Volume {
     /// Opens what was just made: nothing to verify, and its descriptor is there.
     fn open_new(&self, inode: &Inode, flags: u32) -> Result<Handle> {
         let node = self.enter(inode)?;
-        self.backing.home(&node.file, &node.handle)?.adopt(inode.fd.clone());
-        let open = self.opened(node, flags)?;
-        open.home.adopt(inode.fd.clone());
-        Ok(self.hand_out(open))
+        let home = self.backing.home(&node.file, &node.handle)?;
+        home.adopt(inode.fd.clone());
+        let held = self.hold(&node)?;
+        Ok(self.hand_out(node, held, flags))
     }
 
     pub(super) fn create_unnamed(
@@ -141,21 +169,19 @@ impl Volume {
         let node = self.enter(&inode)?;
         node.pin(inode.fd.clone());
         let home = self.backing.home(&node.file, &node.handle)?;
-        home.orphan(inode.fd.clone());
+        home.nameless(inode.fd.clone());
         let entry = self.entry_for_kernel(&inode)?;
-        let handle = self.hand_out(self.opened(node, flags)?);
+        let held = self.hold(&node)?;
+        let handle = self.hand_out(node, held, flags);
         Ok((entry, handle))
     }
 
     pub(super) fn close_file(&self, handle: Handle) -> Result<()> {
         let Some(open) = self.open_files.remove(handle) else { return Err(Fault::errno(libc::EBADF)) };
         open.node.opens.fetch_sub(1, Ordering::AcqRel);
-        if open.home.closed() {
-            open.file.forget();
-            return Ok(());
-        }
-        if open.writable {
-            // What a mapping wrote after the last close(2).
+        // What a mapping wrote after the last close(2).
+        let gone = self.let_go(&open.home, &open.file);
+        if open.writable && !gone && !open.home.is_orphan() {
             open.file.commit()?;
         }
         Ok(())

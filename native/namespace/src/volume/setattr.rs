@@ -59,12 +59,12 @@ impl Volume {
                 open.home.touch();
             }
             None => {
-                let home = self.backing.home(&node.file, &node.handle)?;
-                let file = self.files.file(home.clone())?;
-                file.truncate(size)?;
-                home.touch();
+                let (home, file) = self.hold(node)?;
                 // truncate(2): there is no close to commit it.
-                file.commit()?;
+                let done = file.truncate(size).and_then(|()| file.commit());
+                home.touch();
+                self.let_go(&home, &file);
+                done?;
             }
         }
         Ok(())

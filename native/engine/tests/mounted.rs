@@ -182,6 +182,30 @@ fn a_daemon_that_dies_before_the_mount_leaves_the_volume_closed() {
 }
 
 #[test]
+fn memory_that_must_be_locked_is_locked_or_there_is_no_mount() {
+    let place = Place::new();
+    let Some(fd) = fuse() else { return };
+    let mut engine = Engine::start(fd);
+    let mut message = start();
+    message["backing"] = json!(place.backing());
+    message["mlock"] = json!("require");
+    send(&mut engine.control, &message);
+    engine.key.write_all(&unlock_bytes(&KEY)).unwrap();
+    let reply = receive(&mut engine.key).unwrap();
+    if reply["type"] == "failed" {
+        // Without CAP_IPC_LOCK and with a limit.
+        assert_eq!(reply["code"], "memory-lock");
+        return;
+    }
+    let status = fs::read_to_string(format!("/proc/{}/status", engine.pid())).unwrap();
+    let field = |name: &str| -> u64 {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    assert!(field("VmLck:") >= field("VmRSS:") / 2, "{status}");
+}
+
+#[test]
 fn the_process_leaves_no_core_and_masks_no_modes() {
     let place = Place::new();
     let Some(engine) = mounted(&place) else { return };

@@ -1,8 +1,8 @@
 //! FUSE_INIT: which of the kernel's offers are taken.
 
 use crate::abi::{self, init_flag as flag};
+use crate::fields::{Fields, MALFORMED};
 use crate::reply::Reply;
-use crate::request::{Fields, MALFORMED};
 use kmsfs_namespace::ops::Errno;
 
 /// Requests that the kernel may have in flight of its own accord (read-ahead, write-back), and where it holds back.

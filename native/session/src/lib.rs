@@ -6,6 +6,7 @@ mod buffer;
 mod counters;
 mod device;
 mod dispatch;
+mod fields;
 mod init;
 mod reply;
 mod request;

@@ -2,15 +2,12 @@
 //! outcome is an errno.
 
 use crate::abi::{self, fattr, opcode};
+use crate::fields::{Fields, MALFORMED, NAME_MAX};
 pub use kmsfs_namespace::ops::{Caller, NodeId};
 use kmsfs_namespace::ops::{Errno, Handle, SetAttr, SetTime, Time};
 
-/// linux/limits.h; a longer name never names anything.
-const NAME_MAX: usize = 255;
 /// What the kernel itself allows for a symlink's target.
 const PATH_MAX: usize = 4096;
-
-pub const MALFORMED: Errno = Errno(libc::EINVAL);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Header {
@@ -171,68 +168,6 @@ impl Iterator for Forgets<'_> {
         let one = (NodeId(fields.u64().ok()?), fields.u64().ok()?);
         self.0 = fields.0;
         Some(one)
-    }
-}
-
-/// Unread rest of a message, integers in the machine's order.
-pub struct Fields<'a>(pub &'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Errno> {
-        let (head, rest) = self.0.split_first_chunk::<N>().ok_or(MALFORMED)?;
-        self.0 = rest;
-        Ok(*head)
-    }
-    pub fn u32(&mut self) -> Result<u32, Errno> {
-        self.array().map(u32::from_ne_bytes)
-    }
-    pub fn u64(&mut self) -> Result<u64, Errno> {
-        self.array().map(u64::from_ne_bytes)
-    }
-    fn i64(&mut self) -> Result<i64, Errno> {
-        self.array().map(i64::from_ne_bytes)
-    }
-    fn handle(&mut self) -> Result<Handle, Errno> {
-        self.u64().map(Handle)
-    }
-    fn node(&mut self) -> Result<NodeId, Errno> {
-        self.u64().map(NodeId)
-    }
-    fn size(&mut self) -> Result<usize, Errno> {
-        usize::try_from(self.u32()?).map_err(|_| MALFORMED)
-    }
-    fn skip(&mut self, bytes: usize) -> Result<(), Errno> {
-        self.0 = self.0.get(bytes..).ok_or(MALFORMED)?;
-        Ok(())
-    }
-    fn rest(&mut self) -> &'a [u8] {
-        std::mem::take(&mut self.0)
-    }
-    /// A string ended by NUL, at most `most` bytes without it, at least one.
-    fn string(&mut self, most: usize) -> Result<&'a [u8], Errno> {
-        let end = self.0.iter().position(|&byte| byte == 0).ok_or(MALFORMED)?;
-        let (text, rest) = self.0.split_at(end);
-        self.0 = rest.get(1..).ok_or(MALFORMED)?;
-        match text.len() {
-            0 => Err(MALFORMED),
-            n if n > most => Err(Errno(libc::ENAMETOOLONG)),
-            _ => Ok(text),
-        }
-    }
-    /// A directory entry's name, "." and ".." among them (LOOKUP with EXPORT_SUPPORT).
-    fn any_name(&mut self) -> Result<&'a [u8], Errno> {
-        let name = self.string(NAME_MAX)?;
-        if name.contains(&b'/') {
-            return Err(MALFORMED);
-        }
-        Ok(name)
-    }
-    fn name(&mut self) -> Result<&'a [u8], Errno> {
-        let name = self.any_name()?;
-        if name == b"." || name == b".." {
-            return Err(MALFORMED);
-        }
-        Ok(name)
     }
 }
 

@@ -87,7 +87,7 @@ impl Backing {
     pub fn put_record(&self, fd: impl AsFd, record: &Record, replaces: usize) -> Result<()> {
         let name = record.kind.record_xattr();
         let bytes = record.encode(&self.keys);
-        let two_steps = replaces.max(bytes.len()) > TWO_STEP_LEN && replaces > 0;
+        let two_steps = self.converts_xattrs && replaces.max(bytes.len()) > TWO_STEP_LEN && replaces > 0;
         let aside = format!("{name}.new");
         if two_steps {
             // xfs can lose a value that it is converting: then `.new` is the record.

@@ -34,6 +34,8 @@ pub const LOST_AND_FOUND: &str = "lost+found";
 
 /// Stripes of the inode locks: contention is by chance alone.
 const INODE_LOCKS: usize = 1024;
+/// XFS_SUPER_MAGIC of statfs(2).
+const XFS_MAGIC: rustix::fs::FsWord = 0x5846_5342;
 /// Tamper reports remembered, so that each is made once.
 const REPORTS: usize = 4096;
 
@@ -47,6 +49,9 @@ pub struct Backing {
     /// `.kmsfs`.
     pub special: OwnedFd,
     pub scheme: Scheme,
+    /// xfs: a crash can lose an xattr value that is being converted to another form. ext4 replaces values whole, and has
+    /// no room for two of the longest.
+    pub converts_xattrs: bool,
     pub fds: FdCache,
     pub homes: Homes,
     /// Held over a change of an inode's record together with the change of the inode or its names that goes with it;
@@ -66,6 +71,7 @@ impl Backing {
             uuid: about.uuid,
             read_only: about.read_only,
             scheme: Scheme::of(&root_handle, ino),
+            converts_xattrs: rustix::fs::fstatfs(&root)?.f_type == XFS_MAGIC,
             root,
             root_handle,
             special,

@@ -84,7 +84,8 @@ impl Volume {
         match act() {
             Err(f) if f.is(libc::ENOTEMPTY) || f.is(libc::EEXIST) => {
                 self.sweep(&dir.fd)?;
-                act()
+                // xfs says EEXIST where ext4 says ENOTEMPTY; both are right (rename(2)), one is enough.
+                act().map_err(|f| if f.is(libc::EEXIST) { Fault::errno(libc::ENOTEMPTY) } else { f })
             }
             other => other,
         }

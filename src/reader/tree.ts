@@ -88,11 +88,6 @@ export class SealedFile {
     return this.header?.size ?? 0n;
   }
 
-  /** Number of the commit that wrote the header; 0 when there is none. */
-  get commit(): bigint {
-    return this.header?.commit ?? 0n;
-  }
-
   /** Every block of the file; a node that does not open is one damage that stands for all that it covers. */
   async *walk(): AsyncGenerator<Found> {
     if (this.header === undefined) return;

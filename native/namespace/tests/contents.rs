@@ -215,3 +215,24 @@ fn a_large_directory_is_listed_once_each_in_small_batches() {
     unique.dedup();
     assert_eq!(unique.len(), 5000);
 }
+
+#[test]
+fn a_file_that_lost_its_last_name_is_not_opened_anew() {
+    let b = Backing::new();
+    let v = b.open();
+    let f = put(&v, R, b"f", b"content");
+    v.unlink(R, b"f").unwrap();
+    // The kernel may still ask: it looked the name up before. What was only in the log is forgotten by now.
+    assert_eq!(errno(v.open(f, RDWR)), libc::ESTALE);
+    assert_eq!(errno(v.setattr(ME, f, &SetAttr { size: Some(1), ..SetAttr::default() })), libc::ESTALE);
+    v.close().unwrap();
+    let f = put(&v, R, b"g", b"content");
+    let h = v.open(f, RDWR).unwrap();
+    v.unlink(R, b"g").unwrap();
+    let again = v.open(f, RDWR).unwrap();
+    v.release(f, h).unwrap();
+    let mut buf = [0; 10];
+    assert_eq!(v.read(f, again, 0, &mut buf).unwrap(), 7);
+    v.release(f, again).unwrap();
+    assert_eq!(errno(v.open(f, RDWR)), libc::ESTALE);
+}

@@ -42,37 +42,40 @@ run init "$backing" --keyfile "$work/key"
 step "Mount it"
 run mount "$backing" "$mnt"
 
-step "Copy a real tree in: this project's sources, its documents and the TypeScript compiler"
+step "Copy a real tree in: this project's sources and documents, and some of its packages"
 t=$(now)
 mkdir "$mnt/project"
-cp -a src docs README.md LICENSE node_modules/typescript "$mnt/project/"
+cp -a src docs README.md LICENSE "$mnt/project/"
+mkdir "$mnt/project/packages"
+cp -a node_modules/{typescript,@typescript,@aws-sdk,@smithy,yargs,ajv} "$mnt/project/packages/"
 printf 'name: Ada Example\ndiagnosis: none of anybody else'"'"'s business\n' > "$mnt/patient-0001.txt"
 files=$(find "$mnt" -type f | wc -l)
 bytes=$(du -sb --apparent-size "$mnt" | cut -f1)
 echo "$files files, $((bytes / 1024 / 1024)) MiB in $(took "$t")"
 listing "$mnt" > "$work/before"
 
-step "What an application sees, and what lies on the disk"
-# The one file in the root of both trees.
-sync -f "$backing"
-sealed=$(find "$backing" -maxdepth 1 -type f ! -name '*.name' | head -1)
-echo "$mnt/patient-0001.txt"
-head -c 64 "$mnt/patient-0001.txt" | od -A d -t x1z | sed 's/^/    /'
-echo "$backing/$(basename "$sealed")"
-od -A d -t x1z -N 64 "$sealed" | sed 's/^/    /'
-echo "    ... and where the content is:"
-od -A d -t x1z -j 4096 -N 64 "$sealed" | sed 's/^/    /'
-echo "names in the mount:      $(ls "$mnt/project" | head -4 | tr '\n' ' ')"
-project=$(find "$backing" -mindepth 1 -maxdepth 1 -type d ! -name .kmsfs | head -1)
-echo "the same names on disk:"
-ls "$project" | head -4 | sed 's/^/    /'
+plain_text=$(od -A d -t x1z "$mnt/patient-0001.txt" | sed 's/^/    /')
+plain_names=$(find "$mnt/project" -mindepth 1 -maxdepth 1 -printf '    %f\n' | sort | head -5)
 
 step "Unmount: returns when everything is written"
 t=$(now)
 run umount "$mnt"
 echo "in $(took "$t")"
+
+step "What an application saw, and what lies on the disk"
+# The one file, and the one directory, in the root of either tree.
+sealed=$(find "$backing" -mindepth 1 -maxdepth 1 -type f)
+project=$(find "$backing" -mindepth 1 -maxdepth 1 -type d ! -name .kmsfs)
+echo "content of $mnt/patient-0001.txt:"
+echo "$plain_text"
+echo "the same in $sealed, behind its header:"
+od -A d -t x1z -j 4096 -N 64 "$sealed" | sed 's/^/    /'
+echo "names in $mnt/project:"
+echo "$plain_names"
+echo "the same in $project:"
+find "$project" -mindepth 1 -maxdepth 1 -printf '    %f\n' | sort | head -5
 if grep -rqs "Ada Example" "$backing"; then echo "quickstart: plaintext in the backing directory" >&2; exit 1; fi
-echo "grep finds no 'Ada Example' below the backing directory"
+echo "grep -r finds no 'Ada Example' in the backing directory"
 
 step "Mount again and compare: names, modes, owners, times, content"
 run mount "$backing" "$mnt"

@@ -6,5 +6,5 @@ scripts/setup.sh
 npx --no-install biome check .
 npx --no-install tsc -p tsconfig.test.json --noEmit
 cargo fmt --all --check --manifest-path native/Cargo.toml
-cargo clippy --release --locked --workspace --all-targets --quiet --manifest-path native/Cargo.toml -- -D warnings
+cargo clippy --locked --workspace --all-targets --quiet --manifest-path native/Cargo.toml -- -D warnings
 exec scripts/test.sh

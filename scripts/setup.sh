@@ -38,4 +38,5 @@ fi
 npx --no-install tsc -p tsconfig.json
 chmod +x dist/cli/main.js
 say "cargo build (engine)"
-cargo build --release --locked --quiet --manifest-path native/Cargo.toml -p kmsfs-engine
+# Where the mount command looks for it, whatever CARGO_TARGET_DIR says
+cargo build --release --locked --quiet --manifest-path native/Cargo.toml --target-dir native/target -p kmsfs-engine

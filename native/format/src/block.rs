@@ -101,7 +101,14 @@ impl AeadKey {
         tag.as_ref().try_into().map_err(|_| SealFailed)
     }
     /// Decrypts `sealed` into `out`, of the same length. On failure `out` holds nothing of the plaintext.
-    pub fn open(&self, nonce: [u8; 12], aad: &[u8], sealed: &[u8], tag: &[u8], out: &mut [u8]) -> Result<(), NotAuthentic> {
+    pub fn open(
+        &self,
+        nonce: [u8; 12],
+        aad: &[u8],
+        sealed: &[u8],
+        tag: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), NotAuthentic> {
         let nonce = Nonce::assume_unique_for_key(nonce);
         self.0.open_separate_gather(nonce, Aad::from(aad), sealed, tag, out).map_err(|_| NotAuthentic)
     }
@@ -126,7 +133,14 @@ impl FileKey {
         Ok(Entry::new(self.epoch, &nonce, &tag))
     }
     /// Opens a block or node. The caller picks the key of the entry's epoch.
-    pub fn open(&self, level: u8, index: u64, entry: &Entry, sealed: &[u8], out: &mut [u8]) -> Result<(), NotAuthentic> {
+    pub fn open(
+        &self,
+        level: u8,
+        index: u64,
+        entry: &Entry,
+        sealed: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), NotAuthentic> {
         self.key.open(entry.nonce(), &block_aad(level, index), sealed, entry.tag(), out)
     }
     pub(crate) fn aead(&self) -> &AeadKey {

@@ -196,7 +196,11 @@ pub fn read(bytes: &[u8], key: &AeadKey) -> Option<Read> {
     }
     for _ in 0..straights {
         let entry: [u8; ENTRY_LEN] = b.get(at + 16..at + 48)?.try_into().ok()?;
-        commit.straight.push(Straight { index: u64_at(b, at)?, len: u32_at(b, at + 8)?, entry: Entry::from_bytes(entry) });
+        commit.straight.push(Straight {
+            index: u64_at(b, at)?,
+            len: u32_at(b, at + 8)?,
+            entry: Entry::from_bytes(entry),
+        });
         at += 48;
     }
     let mut data = at + images * 16;

@@ -41,9 +41,7 @@ impl<const N: usize> Drop for Secret<N> {
 
 fn expand<const N: usize>(prk: &Prk, info: &[&[u8]]) -> Result<Secret<N>, DerivationFailed> {
     let mut out = [0u8; N];
-    prk.expand(info, Length(N))
-        .and_then(|okm| okm.fill(&mut out))
-        .map_err(|_| DerivationFailed)?;
+    prk.expand(info, Length(N)).and_then(|okm| okm.fill(&mut out)).map_err(|_| DerivationFailed)?;
     Ok(Secret::take(&mut out))
 }
 

@@ -60,7 +60,8 @@ impl SegmentHeader {
     /// `None`: not a segment header of this volume's key (never used, torn, or foreign).
     pub fn decode(bytes: &[u8; SEGMENT_HEADER_LEN], key: &Secret<32>) -> Option<Self> {
         let tag = mac(key, &bytes[..MAC_AT]);
-        let authentic = aws_lc_rs::constant_time::verify_slices_are_equal(&tag.as_ref()[..16], &bytes[MAC_AT..]).is_ok();
+        let authentic =
+            aws_lc_rs::constant_time::verify_slices_are_equal(&tag.as_ref()[..16], &bytes[MAC_AT..]).is_ok();
         let len = u16::from_le_bytes(array(bytes, 104)) as usize;
         if !authentic || &bytes[..8] != MAGIC || len > MAX_HANDLE {
             return None;

@@ -9,6 +9,9 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 /// MAX_HANDLE_SZ of the kernel, and of docs/format.md §9.
 const MAX_HANDLE: usize = 128;
 
+/// How often ENOMEM is taken for an inode number that is being reused.
+const BEING_CREATED_TRIES: u32 = 100;
+
 /// `struct file_handle` with room for the longest handle.
 #[repr(C)]
 struct Raw {
@@ -45,13 +48,23 @@ pub fn open(mount: impl AsFd, handle: &Handle, flags: OFlags) -> io::Result<Owne
     room.copy_from_slice(&handle.bytes);
     raw.bytes = handle.bytes.len() as libc::c_uint;
     let flags = (flags | OFlags::CLOEXEC).bits() as libc::c_int;
-    // SAFETY: `raw` has the layout of struct file_handle, `bytes` of them initialised.
-    let fd = unsafe { libc::open_by_handle_at(mount.as_fd().as_raw_fd(), (&raw mut raw).cast(), flags) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
+    let mut tries = 0;
+    loop {
+        // SAFETY: `raw` has the layout of struct file_handle, `bytes` of them initialised.
+        let fd = unsafe { libc::open_by_handle_at(mount.as_fd().as_raw_fd(), (&raw mut raw).cast(), flags) };
+        if fd >= 0 {
+            // SAFETY: the call succeeded: the descriptor is new and nobody else's.
+            return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+        let error = io::Error::last_os_error();
+        // iget_locked() fails like this while the inode's number is being given to a new one (I_CREATING): no want of
+        // memory, and over in a moment.
+        tries += 1;
+        if error.raw_os_error() != Some(libc::ENOMEM) || tries == BEING_CREATED_TRIES {
+            return Err(error);
+        }
+        std::thread::yield_now();
     }
-    // SAFETY: the call succeeded: the descriptor is new and nobody else's.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 fn stale() -> io::Error {

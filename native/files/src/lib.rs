@@ -9,6 +9,7 @@ mod log;
 pub mod memory;
 mod page;
 mod ranges;
+pub mod recording;
 mod recovery;
 mod scratch;
 mod shared;

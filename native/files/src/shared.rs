@@ -49,6 +49,10 @@ impl Shared {
     pub fn block(&self) -> usize {
         self.layout.block() as usize
     }
+    /// Bytes in clear at which a file is committed: a record of this and one more change stays below a segment.
+    pub fn dirty_max(&self) -> usize {
+        (self.config.segment_size as usize / 4).min(1 << 20)
+    }
     /// Reports tampering and makes the error for it.
     pub fn tampered(&self, file: FileId, what: String) -> crate::Error {
         self.stats.tampered.fetch_add(1, Ordering::Relaxed);

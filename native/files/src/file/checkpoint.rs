@@ -26,6 +26,11 @@ impl File {
         let mut st = self.state.write();
         let straight_end = st.straight.values().map(|s| layout.home(s.index) + u64::from(s.len)).max().unwrap_or(0);
         let len = st.committed_physical.max(straight_end);
+        if straight_end > st.committed_physical && !st.growing {
+            // The home was longer than this when they were written; the length now stands for no committed size.
+            self.home.set_growing(true)?;
+            st.growing = true;
+        }
         if self.home.len()? != len {
             self.home.set_len(len)?;
         }
@@ -33,6 +38,12 @@ impl File {
         for index in st.straight.keys().chain(st.dirty.keys()) {
             let home = layout.home(*index);
             punches.remove(home, home + layout.block());
+        }
+        for (level, index) in st.nodes.keys() {
+            // Their room was reserved; a punch would give it back.
+            if let Some(step) = layout.path(*index).steps().iter().find(|s| s.level == *level) {
+                punches.remove(step.home, step.home + layout.block());
+            }
         }
         for (start, end) in punches.iter().map(|(s, e)| (s, e.min(len))).filter(|(s, e)| s < e) {
             self.home.punch(start, end - start)?;

@@ -95,7 +95,8 @@ impl File {
                 mtime,
             }),
             size: AtomicU64::new(size),
-            inode_changed: AtomicBool::new(true),
+            inode_changes: AtomicU64::new(1),
+            inode_flushed: AtomicU64::new(0),
             gone: AtomicBool::new(false),
             shared,
         })

@@ -43,8 +43,10 @@ pub struct File {
     state: RwLock<State>,
     /// Copy of the state's size, so that stat(2) waits for nobody.
     size: AtomicU64,
-    /// Links, owner or mode changed since the inode was last flushed: the next fsync flushes it too.
-    inode_changed: AtomicBool,
+    /// Changes of links, owner, mode or times at home so far, and how many of them an fsync has flushed: the next one
+    /// flushes the rest.
+    inode_changes: AtomicU64,
+    inode_flushed: AtomicU64,
     /// Unlinked and closed: nothing of it is to be written any more.
     gone: AtomicBool,
 }
@@ -121,6 +123,7 @@ impl File {
         let mut st = self.state.write();
         if st.clean() {
             self.home.set_mtime(t.secs, t.nanos)?;
+            self.inode_changed();
             return Ok(());
         }
         st.mtime = Some(t);
@@ -132,11 +135,11 @@ impl File {
     /// fsync(2), fdatasync(2): returns when everything written before is durable.
     pub fn sync(self: &Arc<Self>, _data_only: bool) -> Result<()> {
         self.commit()?;
-        if self.inode_changed.swap(false, Ordering::AcqRel) {
-            if let Err(e) = self.home.sync(false) {
-                self.inode_changed.store(true, Ordering::Release);
-                return Err(e.into());
-            }
+        let changes = self.inode_changes.load(Ordering::Acquire);
+        // Only after the flush: another fsync meanwhile must not return before it either.
+        if changes > self.inode_flushed.load(Ordering::Acquire) {
+            self.home.sync(false)?;
+            self.inode_flushed.fetch_max(changes, Ordering::AcqRel);
         }
         let last = self.state.read().last_commit;
         self.shared.log.make_durable(last)
@@ -151,7 +154,7 @@ impl File {
 
     /// Links, owner, mode or names changed: the next fsync makes that durable too, as on ext4.
     pub fn inode_changed(&self) {
-        self.inode_changed.store(true, Ordering::Release);
+        self.inode_changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// The last link and the last descriptor are gone: nothing of it needs to be written any more.

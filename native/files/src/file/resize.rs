@@ -9,11 +9,10 @@ use std::sync::Arc;
 
 impl File {
     pub fn truncate(self: &Arc<Self>, size: u64) -> Result<()> {
-        self.writable()?;
         if size > self.shared.max_size {
             return Err(Error::TooBig);
         }
-        let mut st = self.state.write();
+        let mut st = self.changing()?;
         self.touch(&mut st)?;
         let resized = self.resize(&mut st, size);
         self.done(st)?;
@@ -22,8 +21,7 @@ impl File {
 
     /// Makes the range (clipped to the size) read as zeros and frees its whole blocks.
     pub fn punch(self: &Arc<Self>, offset: u64, len: u64) -> Result<()> {
-        self.writable()?;
-        let mut st = self.state.write();
+        let mut st = self.changing()?;
         let end = offset.saturating_add(len).min(st.root.size);
         if offset >= end {
             return Ok(());
@@ -36,13 +34,12 @@ impl File {
 
     /// Reserves room for the range; grows the size to its end unless `keep_size`.
     pub fn allocate(self: &Arc<Self>, offset: u64, len: u64, keep_size: bool) -> Result<()> {
-        self.writable()?;
         let end = offset.checked_add(len).ok_or(Error::TooBig)?;
         if len == 0 || end > self.shared.max_size {
             return Err(if len == 0 { Error::Errno(libc::EINVAL) } else { Error::TooBig });
         }
         let layout = self.shared.layout;
-        let mut st = self.state.write();
+        let mut st = self.changing()?;
         let (first, last) = (offset >> layout.shift(), (end - 1) >> layout.shift());
         let from = layout.home(first);
         self.home.reserve(from, layout.home(last) + layout.block() - from)?;

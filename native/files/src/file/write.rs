@@ -11,10 +11,9 @@ use std::sync::Arc;
 
 /// New runs of at least this go straight home; smaller ones are cheaper in the log.
 pub(super) const STRAIGHT_FROM: usize = 64 << 10;
-/// A file with this much in clear, or this many straight blocks, is committed: a commit stays far below a segment.
-const DIRTY_MAX: usize = 1 << 20;
+/// A file with this many straight blocks is committed.
 const STRAIGHT_MAX: usize = 8192;
-/// As `DIRTY_MAX`, over all files of the volume.
+/// As `Shared::dirty_max`, over all files of the volume.
 const DIRTY_MAX_VOLUME: usize = 32 << 20;
 /// Seals under one key before another epoch is drawn (docs/format.md §2).
 const SEALS_MAX: u64 = 1 << 31;
@@ -22,19 +21,42 @@ const SEALS_MAX: u64 = 1 << 31;
 const GENERATION: u8 = 1;
 
 impl File {
-    /// Writes all of `data`; the file grows as needed. Sets the modification time to now.
+    /// Writes all of `data`; the file grows as needed. Sets the modification time to now. More than 1 MiB is not one step.
     pub fn write(self: &Arc<Self>, offset: u64, data: &[u8]) -> Result<()> {
-        self.writable()?;
-        let mut st = self.state.write();
-        let written = self.write_locked(&mut st, offset, data);
-        self.done(st)?;
-        written
+        offset.checked_add(data.len() as u64).filter(|end| *end <= self.shared.max_size).ok_or(Error::TooBig)?;
+        for (i, piece) in data.chunks(self.shared.dirty_max()).enumerate() {
+            let mut st = self.changing()?;
+            let written = self.write_locked(&mut st, offset + (i * self.shared.dirty_max()) as u64, piece);
+            self.done(st)?;
+            written?;
+        }
+        Ok(())
+    }
+
+    /// The state, to be changed: with room for one more change in the record that will hold it. Writers that come faster
+    /// than commits are made wait here.
+    pub(super) fn changing(self: &Arc<Self>) -> Result<parking_lot::RwLockWriteGuard<'_, State>> {
+        loop {
+            self.writable()?;
+            let st = self.state.write();
+            if !self.much(&st) {
+                return Ok(st);
+            }
+            drop(st);
+            self.commit()?;
+        }
+    }
+
+    /// Enough waits for a commit.
+    fn much(&self, st: &State) -> bool {
+        st.changed
+            && (st.dirty_bytes(self.shared.block()) >= self.shared.dirty_max()
+                || st.straight.len() >= STRAIGHT_MAX.min(self.shared.dirty_max() / 128))
     }
 
     /// Writes at the current end (O_APPEND without the writeback cache), atomically with finding it. Returns the offset.
     pub fn append(self: &Arc<Self>, data: &[u8]) -> Result<u64> {
-        self.writable()?;
-        let mut st = self.state.write();
+        let mut st = self.changing()?;
         let offset = st.root.size;
         let written = self.write_locked(&mut st, offset, data);
         self.done(st)?;
@@ -44,10 +66,9 @@ impl File {
     /// After a change: publishes the size, lets the state go, and commits when much is waiting.
     pub(super) fn done(self: &Arc<Self>, st: parking_lot::RwLockWriteGuard<'_, State>) -> Result<()> {
         self.size.store(st.root.size, Ordering::Release);
-        let mine = st.dirty_bytes(self.shared.block());
-        let much = mine >= DIRTY_MAX
-            || st.straight.len() >= STRAIGHT_MAX
-            || self.shared.stats.dirty_bytes.load(Ordering::Relaxed) >= DIRTY_MAX_VOLUME && mine > 0;
+        let much = self.much(&st)
+            || self.shared.stats.dirty_bytes.load(Ordering::Relaxed) >= DIRTY_MAX_VOLUME
+                && st.dirty_bytes(self.shared.block()) > 0;
         drop(st);
         if much {
             self.commit()?;

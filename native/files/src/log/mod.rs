@@ -117,6 +117,10 @@ impl Log {
     /// that was read (a dropped tail may lie there, and its key has sealed numbers that come again).
     pub fn begin(&self) -> Result<()> {
         let mut appender = self.appender.lock();
+        if appender.checkpointed + 1 != appender.next {
+            // Someone committed since the checkpoint: the log goes on as it is.
+            return Ok(());
+        }
         appender.previous_mac = [0; 16];
         self.begin_segment(&mut appender)?;
         let current = appender.current.as_ref().map(|c| c.slot);
@@ -232,6 +236,9 @@ impl Log {
             .map_err(|_| io::Error::other("key derivation failed"))
             .and_then(|k| AeadKey::new(&k).map_err(io::Error::from))?;
         let encoded: [u8; SEGMENT_HEADER_LEN] = header.encode(&self.mac_key);
+        // If this fails the header may be there all the same: a record in an older segment would count as superseded by
+        // it, so the next append begins this segment again.
+        a.current = None;
         self.segments[slot].write_at(&encoded, 0)?;
         self.segments[slot].sync()?;
         a.sequence += 1;

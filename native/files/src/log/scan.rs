@@ -50,6 +50,7 @@ pub fn scan(segments: &[Arc<dyn Segment>], size: u64, keys: &DomainKeys, uuid: &
         expected: chain[0].header.first_commit,
         mac: chain[0].header.previous_mac,
         durable: chain.iter().map(|f| f.header.checkpointed).max().unwrap_or(0),
+        first: (chain[0].header.first_commit, chain[0].header.previous_mac),
         ended: false,
         beyond: 0,
         leftover: false,
@@ -125,6 +126,8 @@ struct Reader {
     /// MAC of the record before.
     mac: [u8; 16],
     durable: u64,
+    /// Where reading began: the number, and the MAC before it.
+    first: (u64, [u8; 16]),
     ended: bool,
     /// The highest commit that something behind the end says was durable.
     beyond: u64,
@@ -134,8 +137,8 @@ struct Reader {
 impl Reader {
     fn segment(&mut self, found: &Found, segment: &Arc<dyn Segment>, size: u64, keys: &DomainKeys) -> Result<()> {
         let header = &found.header;
-        if !self.ended && header.first_commit < self.expected && !self.commits.is_empty() {
-            self.supersede(header.first_commit);
+        if !self.ended && header.first_commit < self.expected {
+            self.supersede(header);
         }
         if header.first_commit != self.expected || header.previous_mac != self.mac {
             self.ended = true;
@@ -179,13 +182,19 @@ impl Reader {
         Ok(())
     }
 
-    /// A segment begun after a failed flush appends its commits again with their numbers.
-    fn supersede(&mut self, first: u64) {
-        let keep = self.commits.iter().take_while(|c| c.commit.number < first).count();
+    /// A record whose write failed may stand in its segment all the same; its number came again in the next one.
+    fn supersede(&mut self, by: &SegmentHeader) {
+        let keep = self.commits.iter().take_while(|c| c.commit.number < by.first_commit).count();
         self.commits.truncate(keep);
-        if let Some(last) = self.commits.last() {
-            self.expected = last.commit.number + 1;
-            self.mac = last.mac;
+        match self.commits.last() {
+            Some(last) => {
+                self.expected = last.commit.number + 1;
+                self.mac = last.mac;
+            }
+            None => {
+                self.expected = self.first.0;
+                self.mac = self.first.1;
+            }
         }
     }
 }

@@ -24,10 +24,10 @@ import { exportTree } from "../../src/reader/export.js";
 import { verify } from "../../src/reader/verify.js";
 import { Volume } from "../../src/reader/volume.js";
 
-const WORKER = join(
-  dirname(fileURLToPath(import.meta.url)),
-  "../../../native/target/release/examples/random_volume",
-);
+/** Built by `cargo test --workspace`, which runs first in scripts/test.sh. */
+const WORKER =
+  process.env.KMSFS_RANDOM_VOLUME ??
+  join(dirname(fileURLToPath(import.meta.url)), "../../../native/target/debug/examples/random_volume");
 const SEEDS = Number(process.env.KMSFS_VOLUME_SEEDS ?? 10);
 const FIRST = Number(process.env.KMSFS_VOLUME_SEED ?? 0);
 const STEPS = 60;

@@ -178,7 +178,7 @@ impl Session {
             // Single sectors.
             3 => dice.below(2) == 0,
             // The log and not the homes, or the other way round.
-            4 => matches!(op, Op::Segment { .. }) != (salt % 2 == 0) || dice.below(20) == 0,
+            4 => matches!(op, Op::Segment { .. }) != salt.is_multiple_of(2) || dice.below(20) == 0,
             // Nearly everything: one write is lost, or torn.
             _ => i != (salt % (cut as u64 + 1)) as usize || sector < (salt >> 32) as usize % 9,
         };

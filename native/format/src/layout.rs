@@ -151,13 +151,17 @@ impl Layout {
         let last = (size - 1) >> self.shift;
         self.home(last) + (size - (last << self.shift))
     }
+    /// The largest size: all five subtrees full, or `MAX_SIZE`.
+    fn largest(&self) -> u64 {
+        self.subtree(SUBTREES).0.saturating_add(self.covers(SUBTREES as u8)).saturating_mul(self.block()).min(MAX_SIZE)
+    }
     /// The size that maps to a physical length; `None` where none does (docs/format.md §5).
     pub fn size_of(&self, physical: u64) -> Option<u64> {
         if physical <= HEADER_LEN {
             return (physical == HEADER_LEN).then_some(0);
         }
         // The home is strictly increasing in the index: find the last block that begins below the length.
-        let (mut low, mut high) = (0u64, self.blocks(MAX_SIZE));
+        let (mut low, mut high) = (0u64, self.blocks(self.largest()));
         while low + 1 < high {
             let mid = low + (high - low) / 2;
             if self.home(mid) < physical {
@@ -168,11 +172,11 @@ impl Layout {
         }
         let within = physical - self.home(low);
         let size = (low << self.shift) + within;
-        (within <= self.block() && size <= MAX_SIZE).then_some(size)
+        (within <= self.block() && size <= self.largest()).then_some(size)
     }
     /// The largest size whose physical length is at most `limit`.
     pub fn max_size(&self, limit: u64) -> u64 {
-        let (mut low, mut high) = (0u64, MAX_SIZE);
+        let (mut low, mut high) = (0u64, self.largest());
         while low < high {
             let mid = low + (high - low).div_ceil(2);
             if self.physical(mid) <= limit {
@@ -216,7 +220,7 @@ mod tests {
             let mut borders = vec![0, DIRECT];
             for k in 2..=5 {
                 let first = l.subtree(k).0;
-                if first < l.blocks(MAX_SIZE) {
+                if first < l.blocks(l.largest()) {
                     borders.push(first);
                 }
             }
@@ -234,7 +238,8 @@ mod tests {
                     assert_eq!(l.size_of(l.physical(size)), Some(size));
                 }
             }
-            assert_eq!(l.size_of(l.physical(MAX_SIZE)), Some(MAX_SIZE));
+            let largest = l.max_size(u64::MAX);
+            assert_eq!(l.size_of(l.physical(largest)), Some(largest));
             let max = l.max_size(1 << 44);
             assert!(l.physical(max) <= 1 << 44 && l.physical(max + 1) > 1 << 44);
         }

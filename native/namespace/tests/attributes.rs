@@ -68,6 +68,19 @@ fn chmod_and_chown_change_inode_and_record_and_chown_clears_setuid() {
 }
 
 #[test]
+fn a_setattr_of_nothing_is_chown_to_nobody_else() {
+    let b = Backing::new();
+    let v = b.open();
+    let f = put(&v, R, b"f", b"x");
+    v.setattr(ME, f, &set(0o6755)).unwrap();
+    let a = v.setattr(ME, f, &SetAttr::default()).unwrap();
+    assert_eq!(a.mode & 0o7777, 0o755, "Linux clears privileges whoever calls");
+    let d = v.mkdir(ME, R, b"d", 0o2755).unwrap();
+    let changed = v.setattr(ME, d.node, &SetAttr::default()).unwrap();
+    assert_eq!(changed.mode & 0o7777, 0o2755, "a directory keeps them");
+}
+
+#[test]
 fn times_are_kept_to_the_nanosecond_one_by_one() {
     let b = Backing::new();
     let v = b.open();

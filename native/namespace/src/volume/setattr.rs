@@ -7,7 +7,7 @@ use crate::ops::{Attr, NodeId, SetAttr, SetTime};
 use crate::table::Node;
 use kmsfs_files::Time;
 use kmsfs_format::record::{Kind, Owner};
-use rustix::fs::{fstat, utimensat, AtFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::fs::{chownat, fstat, utimensat, AtFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use rustix::time::{clock_gettime, ClockId};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
@@ -44,8 +44,18 @@ impl Volume {
         }
         if set.atime.is_some() || set.mtime.is_some() {
             self.set_times(&node, &fd, set)?;
+        } else if set.size.is_none() && set.mode.is_none() && !owner_changes && !set.kill_suidgid {
+            self.change_nothing(&node, &fd)?;
         }
         self.attr_of(&node)
+    }
+
+    /// chown(2) to no other owner: it takes privileges away all the same, and sets ctime.
+    fn change_nothing(&self, node: &Node, fd: &OwnedFd) -> Result<()> {
+        if node.kind != Kind::Directory {
+            self.drop_privileges(node)?;
+        }
+        Ok(chownat(fd, "", None, None, AtFlags::EMPTY_PATH)?)
     }
 
     fn truncate(&self, node: &Node, set: &SetAttr, size: u64) -> Result<()> {

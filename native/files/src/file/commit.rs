@@ -46,12 +46,18 @@ impl File {
             self.writable()?;
             self.send_runs_home(&mut st)?;
             let mut appender = self.shared.log.appender();
-            if self.shared.log.has_room(&appender, self.record_bound(&st)) {
-                return self.append_record(&mut st, &mut appender);
-            }
+            let room = self.shared.log.has_room(&appender, self.record_bound(&st));
+            let appended = if room { self.append_record(&mut st, &mut appender) } else { Ok(()) };
             drop(appender);
             drop(st);
             drop(order);
+            if room {
+                // Written home in the background from here on, so that no writer has to wait for a full log.
+                if self.shared.log.half_full() {
+                    self.shared.wake.notify_one();
+                }
+                return appended;
+            }
             volume::checkpoint(&self.shared)?;
         }
         Err(Error::Errno(libc::ENOSPC))

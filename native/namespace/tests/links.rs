@@ -223,3 +223,23 @@ fn leftovers_of_a_crash_do_not_show_and_do_not_keep_a_directory() {
     assert_eq!(b.names(), Vec::<String>::new());
     assert_eq!(b.events(), Vec::<String>::new());
 }
+
+#[test]
+fn a_removed_file_with_unflushed_blocks_does_not_fail_the_flush_of_others() {
+    let b = Backing::new();
+    let v = b.open();
+    let rw = libc::O_RDWR as u32;
+    let (e, h) = v.tmpfile(ME, R, 0o600, rw).unwrap();
+    // More than goes through the log: written straight home, which the next flush of the log includes.
+    v.write(e.node, h, 0, &vec![7; 300_000], false).unwrap();
+    v.link(e.node, R, b"named").unwrap();
+    v.flush(e.node, h).unwrap();
+    v.release(e.node, h).unwrap();
+    v.unlink(R, b"named").unwrap();
+    v.forget(e.node, 2);
+    let (e, h) = v.create(ME, R, b"other", 0o600, rw).unwrap();
+    v.write(e.node, h, 0, b"x", false).unwrap();
+    v.fsync(e.node, h, false).unwrap();
+    v.release(e.node, h).unwrap();
+    v.unlink(R, b"other").unwrap();
+}

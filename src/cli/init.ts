@@ -4,6 +4,8 @@ import { LOG_BOUNDS } from "../volume/header.js";
 import type { KeySource, NewVolume } from "../volume/init.js";
 import { given, kmsTimeoutMs, kmsTimeoutOption } from "./unlock-options.js";
 
+const BLOCK_SIZES = [4096, 16384, 65536] as const;
+
 const OPTIONS = {
   "kms-key": {
     type: "string",
@@ -27,7 +29,7 @@ const OPTIONS = {
     nargs: 1,
     describe: "its first line is the passphrase (-: standard input)",
   },
-  "block-size": { type: "number", choices: [4096, 16384, 65536] as const, default: 4096 as const },
+  "block-size": { type: "number", nargs: 1, default: 4096, describe: BLOCK_SIZES.join(", ") },
   label: { type: "string", nargs: 1, default: "", describe: "a name for the key slot" },
   "log-segments": { type: "number", describe: "segments of the commit log (default 4)" },
   "log-segment-size": { type: "number", describe: "MiB of each (default 16, less on a small file system)" },
@@ -96,6 +98,12 @@ function logParameters(argv: Options) {
   };
 }
 
+function blockSize(value: number): (typeof BLOCK_SIZES)[number] {
+  const size = BLOCK_SIZES.find((size) => size === value);
+  if (size !== undefined) return size;
+  throw new UserError("Usage", "bad --block-size", `give one of ${BLOCK_SIZES.join(", ")}`);
+}
+
 function inBounds(value: number | undefined, option: string, min: number, max: number): number | undefined {
   if (value === undefined || (Number.isInteger(value) && value >= min && value <= max)) return value;
   throw new UserError(
@@ -139,7 +147,7 @@ export const command: CommandModule<object, Options> = {
     const options = {
       backing: argv.backing,
       key: keySource(argv),
-      blockSize: argv["block-size"],
+      blockSize: blockSize(argv["block-size"]),
       label: label(argv.label),
       log: logParameters(argv),
     };

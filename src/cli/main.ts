@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-import { existsSync } from "node:fs";
+import { isUtf8 } from "node:buffer";
+import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import yargs, { type CommandModule } from "yargs";
@@ -24,7 +25,25 @@ async function commandsFor(argv: readonly string[]): Promise<CommandModule[]> {
   return Promise.all((named === undefined ? present : [named]).map(loadCommand));
 }
 
+/** Node puts U+FFFD for every other byte: a path would silently become another one. Throws UserError (Usage). */
+function refuseOtherEncodings(): void {
+  if (isUtf8(readFileSync("/proc/self/cmdline"))) return;
+  throw new UserError(
+    "Usage",
+    "an argument is not UTF-8",
+    "reach that path by a symbolic link with a plain name",
+  );
+}
+
+function unknownCommand(argv: readonly string[]): void {
+  const [name] = argv;
+  if (name === undefined || name.startsWith("-") || COMMANDS.some((command) => command === name)) return;
+  throw new UserError("Usage", `there is no command ${name}`, `the commands are ${COMMANDS.join(", ")}`);
+}
+
 async function main(argv: readonly string[]): Promise<void> {
+  refuseOtherEncodings();
+  unknownCommand(argv);
   const parser = yargs([...argv])
     .scriptName("kmsfs")
     .usage("$0 <command>: an encrypted file system for AWS")
@@ -37,10 +56,15 @@ async function main(argv: readonly string[]): Promise<void> {
     .exitProcess(false)
     .fail((message: string | null, error: Error | undefined) => {
       if (error !== undefined) throw error;
-      throw new UserError("Usage", message ?? "bad arguments", "see kmsfs --help");
+      throw new UserError("Usage", message ?? "bad arguments", `see ${helpFor(argv)}`);
     });
   for (const command of await commandsFor(argv)) parser.command(command);
   await parser.parseAsync();
+}
+
+function helpFor(argv: readonly string[]): string {
+  const named = COMMANDS.find((command) => command === argv[0]);
+  return named === undefined ? "kmsfs --help" : `kmsfs ${named} --help`;
 }
 
 function report(error: unknown): number {
@@ -50,7 +74,7 @@ function report(error: unknown): number {
     return error.exitCode;
   }
   if (error instanceof Error && error.name === "YError") {
-    console.error(`kmsfs: ${messageOf(error)}; see kmsfs --help`);
+    console.error(`kmsfs: ${messageOf(error)}; see ${helpFor(process.argv.slice(2))}`);
     return ExitCode.Usage;
   }
   console.error(

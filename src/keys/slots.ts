@@ -53,9 +53,13 @@ export function regionOfArn(arn: string): string | undefined {
   return ARN.exec(arn)?.[2];
 }
 
+/** Whether a slot may hold it: control characters would let a hostile header write to the terminal. */
+export function isPlainText(value: string, max = MAX_TEXT): boolean {
+  return value.length <= max && !/\p{Cc}/u.test(value);
+}
+
 function text(value: unknown, what: string, max = MAX_TEXT): string {
-  // Labels and paths are printed: control characters would let a hostile header write to the terminal.
-  if (typeof value !== "string" || value.length > max || /\p{Cc}/u.test(value)) {
+  if (typeof value !== "string" || !isPlainText(value, max)) {
     throw new HeaderDamage(`${what} is not a plain string`);
   }
   return value;

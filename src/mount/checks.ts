@@ -1,7 +1,8 @@
 /** What can be refused before anything is changed or a key is asked for. */
 
-import { readdirSync, realpathSync, statSync } from "node:fs";
+import { readdirSync, realpathSync, statfsSync } from "node:fs";
 import { errnoOf, messageOf, UserError } from "../errors.js";
+import { CONTROL } from "../volume/paths.js";
 import { unmountFuse } from "./fuse-mount.js";
 import { FS_TYPE, mountAt, readMounts } from "./mountinfo.js";
 import { isWithin, logBase, resolveExisting, resolveMountPoint, runBase } from "./places.js";
@@ -88,9 +89,10 @@ async function clearDeadMount(dir: string): Promise<void> {
   }
 }
 
+/** statfs(2) and not stat(2): the kernel answers the latter from its cache, long after the server's end. */
 function isDisconnected(dir: string): boolean {
   try {
-    statSync(dir);
+    statfsSync(dir);
     return false;
   } catch (error) {
     return errnoOf(error) === "ENOTCONN";
@@ -110,6 +112,10 @@ function checkMountPoint(dir: string): void {
     names = readdirSync(dir);
   } catch (error) {
     throw new UserError("MountPoint", `mount point ${dir}: ${reason(error)}`, "name an empty directory");
+  }
+  if (names.includes(CONTROL)) {
+    const hint = "write kmsfs mount BACKING DIR, where DIR is an empty directory";
+    throw new UserError("MountPoint", `mount point ${dir} is the backing directory of a volume`, hint);
   }
   if (names.length > 0) {
     throw new UserError("MountPoint", `mount point ${dir} is not empty`, "name an empty directory");

@@ -2,7 +2,7 @@
 
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { errnoOf } from "../errors.js";
+import { errnoOf, UserError } from "../errors.js";
 import { runBase, runDirectory } from "./places.js";
 import { isAlive, type ProcessId } from "./process-id.js";
 
@@ -53,7 +53,8 @@ export function readStates(): MountState[] {
     names = readdirSync(runBase());
   } catch (error) {
     if (errnoOf(error) === "ENOENT") return [];
-    throw error;
+    if (errnoOf(error) !== "EACCES") throw error;
+    throw new UserError("Privilege", `${runBase()} tells of mounts and is root's alone`, "run it as root");
   }
   const states = names.flatMap((name) => readStateIn(join(runBase(), name)) ?? []);
   return states.sort((a, b) => (a.dir < b.dir ? -1 : 1));

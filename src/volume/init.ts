@@ -8,7 +8,7 @@ import { commitmentOf } from "../keys/domain.js";
 import { keyfileProvider, makeKeyfile } from "../keys/keyfile.js";
 import { passphraseProvider } from "../keys/passphrase.js";
 import type { DomainIdentity } from "../keys/provider.js";
-import type { Slot } from "../keys/slots.js";
+import { isPlainText, type Slot } from "../keys/slots.js";
 import { type Backing, chooseLog, prepareBacking, probeBacking, UNFINISHED } from "./backing.js";
 import { FORMAT, type HeaderBody, type LogParameters, sealHeader } from "./header.js";
 import { CONTROL, controlPaths } from "./paths.js";
@@ -128,6 +128,10 @@ async function newKey(
 async function keyfileFor(source: KeySource, backing: Backing, undo: Undo[]): Promise<string | undefined> {
   if (source.provider === "aws-kms") return undefined;
   const path = resolve(source.path);
+  // The slot remembers the path, and a header with control characters in it is refused ever after.
+  if (source.provider === "keyfile" && !isPlainText(path)) {
+    throw new UserError("KeyFile", `the path ${path} has control characters`, "keep the key file elsewhere");
+  }
   const place = await realpath(dirname(path)).catch(() => dirname(path));
   if (!relative(backing.path, place).startsWith("..")) {
     throw new UserError(

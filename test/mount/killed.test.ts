@@ -72,6 +72,18 @@ t.test("kill -9 of both: umount clears what is left, and so does the next mount"
   await volume.down(t);
 });
 
+t.test("a dead mount is cleared although the kernel still answers stat(2) from its cache", async (t) => {
+  const volume = await TestVolume.make(t);
+  await volume.up(t);
+  statSync(volume.dir);
+  const { daemon, engine } = await pids(volume);
+  kill(daemon);
+  kill(engine);
+  await until("both are gone", async () => (await volume.status()).condition === "dead");
+  await volume.up(t);
+  await volume.down(t);
+});
+
 t.test(
   "kill -9 of both while a file is open: what was synced is there, the rest of the volume intact",
   async (t) => {

@@ -55,6 +55,10 @@ t.test("without a volume", async (t) => {
     volume.run("umount", volume.scratch.file("absent")),
   );
   await refused(t, volume, "Usage", /foo/, () => volume.run("foo"));
+  await refused(t, volume, "Usage", /no command mont; the commands are init, mount/, () =>
+    volume.run("mont", volume.backing, volume.dir),
+  );
+  await refused(t, volume, "Usage", /see kmsfs umount --help/, () => volume.run("umount"));
   await refused(t, volume, "Usage", /no command/, () => volume.run());
   await refused(t, volume, "Usage", /got 1/, () => volume.run("mount", volume.backing));
   await refused(t, volume, "Usage", /bogus/, () => volume.run("status", "--bogus"));
@@ -73,6 +77,9 @@ t.test("options and mount points", async (t) => {
   await refused(t, volume, "MountPoint", /no such directory/, mountOn(volume.scratch.file("absent")));
   await refused(t, volume, "MountPoint", /not a directory/, mountOn(file));
   await refused(t, volume, "MountPoint", /not empty/, mountOn(full));
+  await refused(t, volume, "MountPoint", /backing directory of a volume.*BACKING DIR/, () =>
+    volume.run("mount", volume.dir, volume.backing),
+  );
   await refused(t, volume, "MountPoint", /already/, mountOn("/proc"));
   await refused(t, volume, "MountPoint", /inside the volume/, mountOn(inside));
   await refused(t, volume, "MountPoint", /inside the volume/, mountOn(volume.backing));
@@ -131,21 +138,44 @@ t.test("a backing file system without extended attributes is refused at init", a
   t.notOk(existsSync(volume.keyfile));
 });
 
+t.test("an argument that is not UTF-8 is refused and never taken for another one", async (t) => {
+  const volume = TestVolume.bare(t);
+  const { fileURLToPath } = await import("node:url");
+  const main = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
+  // Node's own spawn encodes arguments as UTF-8; the shell takes bytes.
+  const script = '"$1" "$2" init "$3$(printf \'\\377\')" --keyfile "$4"';
+  const args = ["-c", script, "sh", process.execPath, main, volume.backing, volume.keyfile];
+  const { status, stderr } = spawnSync("sh", args, { env: volume.env });
+  t.equal(status, 2, stderr.toString());
+  t.match(stderr.toString(), /^kmsfs: an argument is not UTF-8; [^\n]+$/m);
+  t.same(readdirSync(volume.scratch.path), ["mnt"]);
+});
+
 t.test("users other than root are told so", async (t) => {
   const volume = TestVolume.bare(t);
   const { fileURLToPath } = await import("node:url");
   const main = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
-  const { status, stderr } = spawnSync(process.execPath, [main, "mount", "/a", "/b"], {
-    uid: 65534,
-    gid: 65534,
-    env: volume.env,
-  });
-  // Where the checkout is root's alone, node itself cannot be started on it.
-  if (status === 1) t.match(stderr.toString(), /EACCES|Cannot find module/);
-  else {
-    t.equal(status, 20);
+  // A run directory that is there, and closed to them.
+  mkdirSync(volume.scratch.file("run"), { mode: 0o700 });
+  chmodSync(volume.scratch.path, 0o755);
+  const cases: [string[], RegExp][] = [
+    [["mount", "/a", "/b"], /^kmsfs: kmsfs mount needs root; run it with sudo$/m],
+    [["status"], /^kmsfs: \S+ tells of mounts and is root's alone; run it as root$/m],
+  ];
+  for (const [args, line] of cases) {
+    const { status, stderr } = spawnSync(process.execPath, [main, ...args], {
+      uid: 65534,
+      gid: 65534,
+      env: volume.env,
+    });
+    // Where the checkout is root's alone, node itself cannot be started on it.
+    if (status === 1 && /EACCES|Cannot find module/.test(stderr.toString())) {
+      t.notMatch(stderr.toString(), /unexpected failure/);
+      continue;
+    }
+    t.equal(status, 20, stderr.toString());
     // tap's own hook into child processes complains too: it may not write as this user.
-    t.match(stderr.toString(), /^kmsfs: kmsfs mount needs root; run it with sudo$/m);
+    t.match(stderr.toString(), line);
   }
 });
 

@@ -91,6 +91,7 @@ t.test("refusals leave everything as it was", async (t) => {
     [[bare, "--keyfile", scratch.file("open")], "KeyFile", /mode 0644.*chmod 600/],
     [[bare, "--keyfile", scratch.file("fifo")], "KeyFile", /not a regular file/],
     [[bare, "--keyfile", scratch.file("bare/key")], "KeyFile", /inside the backing directory/],
+    [[bare, "--keyfile", scratch.file("two\nlines")], "KeyFile", /control characters/],
     [[bare, "--keyfile", scratch.file("none/key")], "KeyFile", /cannot be made/],
     [[bare, "--passphrase-file", scratch.file("blank")], "KeyFile", /empty first line/],
     [[bare, "--passphrase-file", scratch.file("none")], "KeyFile", /does not exist/],

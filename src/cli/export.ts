@@ -40,7 +40,8 @@ export const command: CommandModule<object, Options> = {
       console.log(`exported to ${argv.out}: ${countsText(counts)}`);
       if (problems === 0) return;
       const hint = "what could be opened of damaged files has a name that ends in .damaged";
-      throw new UserError("Tampered", `${argv.backing} has ${problems} problems`, hint);
+      const what = problems === 1 ? "1 problem" : `${problems} problems`;
+      throw new UserError("Tampered", `${argv.backing} has ${what}`, hint);
     });
   },
 };

@@ -1,28 +1,24 @@
 #!/usr/bin/env node
 import { isUtf8 } from "node:buffer";
-import { existsSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { readFileSync } from "node:fs";
 import yargs, { type CommandModule } from "yargs";
 import { messageOf, UserError } from "../errors.js";
 import { packageVersion } from "../version.js";
+import { COMMANDS, isCommandName, loadCommand } from "./commands.js";
 import { ExitCode } from "./exit-codes.js";
 
-const COMMANDS = ["init", "mount", "umount", "status", "verify", "export", "key"] as const;
-
-/** Each command's file exports `command`, a yargs module whose handler imports what is heavy by itself. */
-async function loadCommand(name: string): Promise<CommandModule> {
-  const file = join(dirname(fileURLToPath(import.meta.url)), `${name}.js`);
-  const loaded = (await import(pathToFileURL(file).href)) as { command: CommandModule };
-  return loaded.command;
-}
+/** An option's text reaches every command and subcommand; an epilogue does not. */
+const HELP = "this text; exit codes are in kmsfs(1) and docs/exit-codes.md";
 
 /** Loading all of them costs start-up time and only help texts need it. */
 async function commandsFor(argv: readonly string[]): Promise<CommandModule[]> {
-  const here = dirname(fileURLToPath(import.meta.url));
-  const present = COMMANDS.filter((name) => existsSync(join(here, `${name}.js`)));
-  const named = present.find((name) => name === argv[0]);
-  return Promise.all((named === undefined ? present : [named]).map(loadCommand));
+  const [named] = argv;
+  return Promise.all((isCommandName(named) ? [named] : COMMANDS).map(loadCommand));
+}
+
+/** `kmsfs help mount` is `kmsfs mount --help`. */
+function withoutHelpCommand(argv: readonly string[]): readonly string[] {
+  return argv[0] === "help" ? [...argv.slice(1), "--help"] : argv;
 }
 
 /** Node puts U+FFFD for every other byte: a path would silently become another one. Throws UserError (Usage). */
@@ -37,22 +33,22 @@ function refuseOtherEncodings(): void {
 
 function unknownCommand(argv: readonly string[]): void {
   const [name] = argv;
-  if (name === undefined || name.startsWith("-") || COMMANDS.some((command) => command === name)) return;
+  if (name === undefined || name.startsWith("-") || isCommandName(name)) return;
   throw new UserError("Usage", `there is no command ${name}`, `the commands are ${COMMANDS.join(", ")}`);
 }
 
-async function main(argv: readonly string[]): Promise<void> {
+async function main(given: readonly string[]): Promise<void> {
   refuseOtherEncodings();
+  const argv = withoutHelpCommand(given);
   unknownCommand(argv);
   const parser = yargs([...argv])
     .scriptName("kmsfs")
-    .usage("$0 <command>: an encrypted file system for AWS")
-    .version(packageVersion())
+    .usage("$0 <command>: an encrypted file system for AWS; kmsfs help <command> tells of one")
+    .version("version", "the version", packageVersion())
     .strict()
     .demandCommand(1, "no command given")
     .parserConfiguration({ "duplicate-arguments-array": true, "parse-positional-numbers": false })
-    .epilogue("Exit codes: docs/exit-codes.md")
-    .help()
+    .help("help", HELP)
     .exitProcess(false)
     .fail((message: string | null, error: Error | undefined) => {
       if (error !== undefined) throw error;
@@ -63,8 +59,8 @@ async function main(argv: readonly string[]): Promise<void> {
 }
 
 function helpFor(argv: readonly string[]): string {
-  const named = COMMANDS.find((command) => command === argv[0]);
-  return named === undefined ? "kmsfs --help" : `kmsfs ${named} --help`;
+  const [named] = argv;
+  return isCommandName(named) ? `kmsfs ${named} --help` : "kmsfs --help";
 }
 
 function report(error: unknown): number {

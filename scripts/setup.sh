@@ -38,5 +38,7 @@ fi
 npx --no-install tsc -p tsconfig.json
 chmod +x dist/cli/main.js
 say "cargo build (engine)"
-# Where the mount command looks for it, whatever CARGO_TARGET_DIR says
-cargo build --release --locked --quiet --manifest-path native/Cargo.toml --target-dir native/target -p kmsfs-engine
+scripts/build-engine.sh
+# Manual pages, completions and notices, as the package carries them
+node dist/manual/write.js share
+node scripts/third-party.mjs THIRD-PARTY-NOTICES.txt

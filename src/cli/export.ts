@@ -19,7 +19,8 @@ export const command: CommandModule<object, Options> = {
     withUnlockOptions(
       argv
         .positional("backing", { type: "string", demandOption: true, describe: "the backing directory" })
-        .positional("out", { type: "string", demandOption: true, describe: "an empty or a new directory" }),
+        .positional("out", { type: "string", demandOption: true, describe: "an empty or a new directory" })
+        .example("$0 export /data/phi /secure/phi", "copy everything out, without mounting"),
     ) as Argv<Options>,
   handler: async (argv: ArgumentsCamelCase<Options>) => {
     const { withVolume } = await import("../reader/open.js");

@@ -29,10 +29,18 @@ const OPTIONS = {
     nargs: 1,
     describe: "its first line is the passphrase (-: standard input)",
   },
-  "block-size": { type: "number", nargs: 1, default: 4096, describe: BLOCK_SIZES.join(", ") },
+  "block-size": {
+    type: "number",
+    nargs: 1,
+    default: 4096,
+    describe: `bytes of a block: ${BLOCK_SIZES.join(", ")}`,
+  },
   label: { type: "string", nargs: 1, default: "", describe: "a name for the key slot" },
   "log-segments": { type: "number", describe: "segments of the commit log (default 4)" },
-  "log-segment-size": { type: "number", describe: "MiB of each (default 16, less on a small file system)" },
+  "log-segment-size": {
+    type: "number",
+    describe: "MiB of each segment (default 16, less on a small file system)",
+  },
 } as const;
 
 type Options = ReturnType<typeof build> extends Argv<infer T> ? T : never;

@@ -58,7 +58,8 @@ const list: CommandModule<object, ListOptions> = {
         type: "boolean",
         default: false,
         describe: "list volume.json.bak",
-      }),
+      })
+      .example("$0 key list /data/phi", "which keys open it"),
   handler: async (argv: ArgumentsCamelCase<ListOptions>) => {
     const { readUnverifiedHeader } = await import("../volume/open.js");
     const header = await readUnverifiedHeader(argv.backing, argv["use-previous-header"]);
@@ -73,11 +74,9 @@ const check: CommandModule<object, UnlockArguments & { backing: string }> = {
   command: "check <backing>",
   describe: "open the volume's key and verify volume.json with it; mounts and changes nothing",
   builder: (argv: Argv) =>
-    withUnlockOptions(argv).positional("backing", {
-      type: "string",
-      demandOption: true,
-      describe: "the backing directory",
-    }),
+    withUnlockOptions(argv)
+      .positional("backing", { type: "string", demandOption: true, describe: "the backing directory" })
+      .example("$0 key check /data/phi", "would it open on this host?"),
   handler: async (argv) => {
     const { openVolume } = await import("../volume/open.js");
     const { header, dk, slot } = await openVolume(argv.backing, openOptions(argv, "read"));

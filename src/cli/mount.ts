@@ -42,6 +42,8 @@ export const command: CommandModule<object, Arguments> = {
         default: false,
         describe: "stay until unmounted; SIGTERM and SIGINT unmount",
       })
+      .example("$0 mount /data/phi /srv/phi", "mount it for root")
+      .example("$0 mount /data/phi /srv/phi -o allow_other,ro", "for every user, read-only")
       .epilogue(OPTIONS_HELP) as Argv<Arguments>,
   handler: async (argv) => {
     if (argv.foreground && !isForegroundChild()) {

@@ -14,7 +14,9 @@ export const command: CommandModule<object, Arguments> = {
   builder: (argv: Argv): Argv<Arguments> =>
     argv
       .positional("dir", { type: "string", describe: "only the mount there" })
-      .option("json", { type: "boolean", default: false, describe: "for programs" }) as Argv<Arguments>,
+      .option("json", { type: "boolean", default: false, describe: "one JSON object on standard output" })
+      .example("$0 status", "every mount of this host")
+      .example("$0 status /srv/phi --json", "one mount, for a program") as Argv<Arguments>,
   handler: async (argv) => {
     const mounts = await chosen(argv.dir);
     if (argv.json) console.log(JSON.stringify({ mounts }, null, 2));

@@ -17,6 +17,7 @@ export const command: CommandModule<object, Arguments> = {
         type: "boolean",
         default: false,
         describe: "detach at once; the mount ends with its last user",
-      }),
+      })
+      .example("$0 umount /srv/phi", "unmount, and wait until the volume is free"),
   handler: async (argv) => unmount(argv.dir, argv.lazy),
 };

@@ -17,7 +17,8 @@ export const command: CommandModule<object, Options> = {
     withUnlockOptions(
       argv
         .positional("backing", { type: "string", demandOption: true, describe: "the backing directory" })
-        .option("json", { type: "boolean", default: false, describe: "one JSON object on standard output" }),
+        .option("json", { type: "boolean", default: false, describe: "one JSON object on standard output" })
+        .example("$0 verify /data/phi", "check all of a volume that is not mounted"),
     ) as Argv<Options>,
   handler: async (argv: ArgumentsCamelCase<Options>) => {
     const { withVolume } = await import("../reader/open.js");

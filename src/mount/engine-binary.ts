@@ -4,19 +4,26 @@ import { UserError } from "../errors.js";
 import { packageRoot } from "../package-root.js";
 
 /**
- * The engine's executable: KMSFS_ENGINE, else the one that the package carries, else the checkout's own build.
- * Throws UserError (EngineFailed).
+ * The engine's executable: KMSFS_ENGINE, else the one that was built here from the package's sources, else the one that
+ * the package carries for this kind of machine. Throws UserError (EngineFailed).
  */
 export function engineBinary(): string {
   const named = process.env.KMSFS_ENGINE;
-  const places = named ? [named] : ["dist/native", "native/target/release"].map(inPackage);
+  const places = named ? [named] : ["native/target/release", `prebuilt/${machine()}`].map(inPackage);
   const found = places.find(isExecutable);
   if (found !== undefined) return found;
-  throw new UserError(
-    "EngineFailed",
-    `the engine is not there: ${places.join(", ")}`,
-    named ? "correct KMSFS_ENGINE" : "run npm run build:native in the checkout",
-  );
+  throw named
+    ? new UserError("EngineFailed", `the engine is not there: ${named}`, "correct KMSFS_ENGINE")
+    : new UserError(
+        "EngineFailed",
+        `there is no engine for ${machine()} in ${packageRoot()}`,
+        "kmsfs setup builds it, with Rust and a C compiler",
+      );
+}
+
+/** "linux-x64": as Node names the platform. */
+function machine(): string {
+  return `${process.platform}-${process.arch}`;
 }
 
 function inPackage(dir: string): string {

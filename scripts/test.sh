@@ -4,6 +4,7 @@ set -u
 cd "$(dirname "$0")/.."
 
 scripts/setup.sh || exit 1
+scripts/setup-tests.sh || exit 1
 [ ! -x scripts/setup-moto.sh ] || scripts/setup-moto.sh || exit 1
 npx --no-install tsc -p tsconfig.test.json || exit 1
 

@@ -36,6 +36,8 @@ impl Device {
     pub fn receive(&self, buffer: &mut [u8]) -> Result<Received, Os> {
         loop {
             match rustix::io::read(&self.0, &mut *buffer) {
+                // The end of what is no /dev/fuse: a socket, as in tests.
+                Ok(0) => return Ok(Received::Unmounted),
                 Ok(length) => return Ok(Received::Request(length)),
                 // ENOENT: the request was taken back while it was being read.
                 Err(Os::INTR | Os::NOENT) => {}

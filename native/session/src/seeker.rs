@@ -1,9 +1,9 @@
-//! SEEK_DATA and SEEK_HOLE of files that are open for writing, under the writeback cache.
+//! SEEK_DATA and SEEK_HOLE of files that are open for writing.
 //!
-//! The kernel passes LSEEK on without writing its dirty pages first, so that data not yet written back would be
-//! reported as a hole, and a copy by extents would lose it. The invalidation notice makes the kernel write them; it
-//! returns only when the session's threads have answered those writes, so it must not be sent from one of them: this
-//! thread sends it, and then answers the seek.
+//! The kernel passes LSEEK on without writing its dirty pages first (those of the writeback cache, and with or without
+//! it those of shared mappings), so that data not yet written back would be reported as a hole, and a copy by extents
+//! would lose it. The invalidation notice makes the kernel write them; it returns only when the session's threads have
+//! answered those writes, so it must not be sent from one of them: this thread sends it, and then answers the seek.
 
 use crate::abi;
 use crate::device::Device;

@@ -122,7 +122,7 @@ fn serve_requests(device: Device, fs: &dyn FileSystem, mut options: Options) -> 
         },
         cache_directories: options.cache_directories,
         debug: options.debug,
-        writers: options.writeback.then(Writers::default),
+        writers: Writers::default(),
         counters: &options.counters,
     };
     // Allocated before anything is served: later there may be no memory.
@@ -133,7 +133,7 @@ fn serve_requests(device: Device, fs: &dyn FileSystem, mut options: Options) -> 
         let (seek, seeks) = mpsc::channel();
         let seeker = thread::Builder::new().name("fuse-seek".to_owned());
         let seeker = seeker.spawn_scoped(scope, move || seeker::run(device, context, &seeks));
-        let seek = (options.writeback && seeker.is_ok()).then_some(seek);
+        let seek = seeker.is_ok().then_some(seek);
         let spawned: Vec<_> = others
             .into_iter()
             .enumerate()

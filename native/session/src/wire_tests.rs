@@ -185,7 +185,7 @@ impl Bench {
             lifetimes: Lifetimes { entry: HOUR, attr: HOUR, negative: HOUR },
             cache_directories: true,
             debug: false,
-            writers: Some(Writers::default()),
+            writers: Writers::default(),
             counters: &self.counters,
         };
         let mut reply = Reply::new(&mut self.room);

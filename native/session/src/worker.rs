@@ -82,12 +82,9 @@ fn serve_one(device: &Device, context: &Context<'_>, seek: Option<&Sender<Seek>>
 
 /// Hands a seek in a file that is open for writing to the seeker. `false`: it is to be answered here.
 fn defer(context: &Context<'_>, seek: Option<&Sender<Seek>>, header: &Header, operation: &Operation<'_>) -> bool {
-    let (Operation::Lseek { handle, offset, whence }, Some(seek), Some(writers)) = (operation, seek, &context.writers)
-    else {
-        return false;
-    };
+    let (Operation::Lseek { handle, offset, whence }, Some(seek)) = (operation, seek) else { return false };
     let (header, handle, offset, whence) = (*header, *handle, *offset, *whence);
-    writers.any(header.node) && seek.send(Seek { header, handle, offset, whence }).is_ok()
+    context.writers.any(header.node) && seek.send(Seek { header, handle, offset, whence }).is_ok()
 }
 
 /// Whatever the request does, the thread goes on: a panic is that request's EIO.

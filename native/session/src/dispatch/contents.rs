@@ -20,17 +20,13 @@ impl Call<'_, '_, '_> {
     }
 
     pub(super) fn release(&mut self, handle: Handle, flags: u32) -> Done {
-        if let Some(writers) = &self.context.writers {
-            writers.released(self.node, flags);
-        }
+        self.context.writers.released(self.node, flags);
         self.fs.release(self.node, handle)
     }
 
     /// `fuse_open_out`. What the kernel has cached of the file stays: only this mount changes it.
     fn opened(&mut self, node: NodeId, handle: Handle, flags: u32) -> Done {
-        if let Some(writers) = &self.context.writers {
-            writers.opened(node, flags);
-        }
+        self.context.writers.opened(node, flags);
         self.reply.open_out(handle.0, abi::FOPEN_KEEP_CACHE)
     }
 

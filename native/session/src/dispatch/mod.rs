@@ -17,8 +17,7 @@ pub struct Context<'a> {
     pub lifetimes: Lifetimes,
     pub cache_directories: bool,
     pub debug: bool,
-    /// Kept when the kernel caches writes.
-    pub writers: Option<Writers>,
+    pub writers: Writers,
     pub counters: &'a Counters,
 }
 

@@ -7,7 +7,7 @@ import type { Test } from "tap";
 import { packageRoot } from "../../src/package-root.js";
 import type { TestVolume } from "../support/test-volume.js";
 
-const CASES = join(packageRoot(), "test/posix/cases");
+export const CASES = join(packageRoot(), "test/posix/cases");
 
 export interface Ended {
   readonly status: number | null;
@@ -47,11 +47,11 @@ export function casesOf(script: string): string[] {
   return [...listed.matchAll(/\b([a-z]\w+_\w+)\b/g)].flatMap(([, name]) => name ?? []);
 }
 
-/** Runs every case of a script in the mounted volume, one subtest each. */
-export async function runCases(t: Test, volume: TestVolume, script: string): Promise<void> {
+/** Runs every case of a script in directories below `base`, one subtest each. */
+export async function runCases(t: Test, base: string, script: string): Promise<void> {
   for (const name of casesOf(script)) {
     await t.test(name.replaceAll("_", " "), async (t) => {
-      const dir = volume.at(name);
+      const dir = join(base, name);
       mkdirSync(dir);
       const { status, stderr } = await runScript(script, [dir, name]);
       t.equal(status, 0, stderr.trim().split("\n").slice(-4).join("\n"));

@@ -1,7 +1,8 @@
 import type { ArgumentsCamelCase, Argv, CommandModule } from "yargs";
 import { UserError } from "../errors.js";
 import { LOG_BOUNDS } from "../volume/header.js";
-import type { KeySource, NewVolume } from "../volume/init.js";
+import type { NewVolume } from "../volume/init.js";
+import type { KeySource } from "../volume/key-source.js";
 import { given, kmsTimeoutMs, kmsTimeoutOption } from "./unlock-options.js";
 
 const BLOCK_SIZES = [4096, 16384, 65536] as const;
@@ -121,7 +122,7 @@ function inBounds(value: number | undefined, option: string, min: number, max: n
   );
 }
 
-function label(value: string): string {
+export function slotLabel(value: string): string {
   if (value.length <= 256 && !/\p{Cc}/u.test(value)) return value;
   throw new UserError(
     "Usage",
@@ -156,7 +157,7 @@ export const command: CommandModule<object, Options> = {
       backing: argv.backing,
       key: keySource(argv),
       blockSize: blockSize(argv["block-size"]),
-      label: label(argv.label),
+      label: slotLabel(argv.label),
       log: logParameters(argv),
     };
     const { initVolume } = await import("../volume/init.js");

@@ -71,6 +71,7 @@ export function openOptions(argv: UnlockArguments, purpose: OpenOptions["purpose
     kmsTimeoutMs: kmsTimeoutMs(argv["kms-timeout"]),
     kmsKeys: argv["kms-key"],
     usePreviousHeader: argv["use-previous-header"],
+    onWaiting: (line) => console.error(`kmsfs: waiting: ${line}`),
   };
 }
 

@@ -6,11 +6,25 @@ import { isRecord } from "./parse.js";
 
 /** What was asked, of which key, and where: in every message. */
 export interface KmsCall {
-  readonly action: "kms:GenerateDataKey" | "kms:Decrypt";
+  readonly action: "kms:GenerateDataKey" | "kms:Encrypt" | "kms:Decrypt" | "kms:ReEncrypt*";
   readonly key: string;
   /** slot and region */
   where: string;
   readonly timeoutMs: number;
+}
+
+/** A failed call to KMS. */
+export class KmsFailure extends UserError {
+  /** KMS's id of the request, when it answered as KMS: CloudTrail has it too. */
+  requestId: string | undefined;
+}
+
+/** Failures that may pass by themselves: no network yet at boot, a region that is down, a quota. */
+const PASSING: ReadonlySet<ExitCodeName> = new Set(["KmsUnreachable", "KmsTimeout", "KmsThrottled"]);
+
+/** Whether to try again makes sense. */
+export function mayPass(error: UserError): boolean {
+  return PASSING.has(error.code);
 }
 
 /** The total deadline (`--kms-timeout`) ran out. */
@@ -168,32 +182,43 @@ function httpStatus(error: object): { status: number | undefined; requestId: str
   };
 }
 
-/** The UserError for whatever a KMS call threw: what failed, with which key, where, and what to do. */
-export function kmsFailure(error: unknown, call: KmsCall): UserError {
+/** The failure for whatever a KMS call threw: what failed, with which key, where, and what to do. */
+export function kmsFailure(error: unknown, call: KmsCall): KmsFailure {
   const thrown = typeof error === "object" && error !== null ? error : new Error(String(error));
   const name = "name" in thrown && typeof thrown.name === "string" ? thrown.name : "Error";
   const { status, requestId } = httpStatus(thrown);
-  const known = byName(name, call) ?? byTransport(thrown, call);
+  const reading = byName(name, call) ?? byTransport(thrown, call) ?? byAnswer(thrown, name, status);
   const subject = `${call.action} with ${call.key} (${call.where})`;
-  if (known !== undefined) {
-    const said = requestId === undefined || name === "Error" ? "" : ` [${name}, request ${requestId}]`;
-    return new UserError(known.code, `${subject}: ${known.what}${said}`, known.hint);
+  const said = requestId === undefined || name === "Error" ? "" : ` [${name}, request ${requestId}]`;
+  const failure = new KmsFailure(reading.code, `${subject}: ${reading.what}${said}`, reading.hint);
+  failure.requestId = requestId;
+  return failure;
+}
+
+/** Names that the SDK gives to an error answer without a type of KMS's, and to one that is no JSON. */
+const UNTYPED = new Set(["Unknown", "UnknownError", "SyntaxError", "Error"]);
+
+/** What is neither an error of KMS nor of the way there: an answer of something else, or a failure of KMS's own. */
+function byAnswer(thrown: object, name: string, status: number | undefined): Reading {
+  const code = "KmsUnreachable";
+  if (status !== undefined && UNTYPED.has(name)) {
+    // Such an answer may hold anything, even the key: its text stays out of the message.
+    return {
+      code,
+      what: `${endpoint()} did not answer as KMS (HTTP ${status}, and not KMS's JSON)`,
+      hint: "a proxy or another service answers there: check HTTPS_PROXY, AWS_ENDPOINT_URL_KMS and the VPC endpoint",
+    };
   }
   if (status !== undefined && (status >= 500 || status === 200)) {
-    // An unreadable answer may hold the key: its text stays out of the message.
-    const why =
-      status === 200 ? "gave an answer that cannot be read" : `failed with HTTP ${status} (${name})`;
-    return new UserError(
-      "KmsUnreachable",
-      `${subject}: ${endpoint()} ${why}`,
-      "try again; check AWS_ENDPOINT_URL_KMS",
-    );
+    return {
+      code,
+      what: `${endpoint()} failed with HTTP ${status}`,
+      hint: "try again; check AWS_ENDPOINT_URL_KMS",
+    };
   }
   const detail =
-    status === undefined && name === "SyntaxError" ? "the answer cannot be read" : messageOf(thrown);
-  return new UserError(
-    "KmsUnreachable",
-    `${subject}: ${name}: ${detail}`,
-    "check network, region and endpoint",
-  );
+    status === undefined && name === "SyntaxError"
+      ? "the answer cannot be read"
+      : `${name}: ${messageOf(thrown)}`;
+  return { code, what: detail, hint: "check network, region and endpoint" };
 }

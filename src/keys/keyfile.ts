@@ -101,16 +101,22 @@ export async function makeKeyfile(path: string): Promise<boolean> {
 }
 
 export const keyfileProvider: KeyProvider<KeyfileSlot, KeyfileOptions> = {
-  async create({ uuid }, options) {
+  async create(identity, options) {
+    const domainKey = newDomainKey();
+    try {
+      return { ...(await keyfileProvider.wrap(domainKey, identity, options)), domainKey };
+    } catch (error) {
+      domainKey.fill(0);
+      throw error;
+    }
+  },
+
+  async wrap(domainKey, { uuid }, options) {
     if (options.path === undefined) throw new UserError("Usage", "no key file named", "give --keyfile FILE");
     const path = resolve(options.path);
     const wrappingKey = await readKeyfile(path);
-    const domainKey = newDomainKey();
     try {
-      return {
-        slot: { provider: "keyfile", path, ...sealBlob(wrappingKey, domainKey, uuid, "keyfile") },
-        domainKey,
-      };
+      return { slot: { provider: "keyfile", path, ...sealBlob(wrappingKey, domainKey, uuid, "keyfile") } };
     } finally {
       wrappingKey.fill(0);
     }
@@ -121,7 +127,7 @@ export const keyfileProvider: KeyProvider<KeyfileSlot, KeyfileOptions> = {
     const wrappingKey = await readKeyfile(path);
     try {
       const domainKey = openBlob(wrappingKey, slot, uuid, "keyfile");
-      if (domainKey !== undefined) return domainKey;
+      if (domainKey !== undefined) return { domainKey };
     } finally {
       wrappingKey.fill(0);
     }

@@ -5,12 +5,15 @@ import { constants, open } from "node:fs/promises";
 import { errnoOf, messageOf, UserError } from "../errors.js";
 import { KEY_BYTES, newDomainKey } from "./domain.js";
 import type { KeyProvider } from "./provider.js";
+import { canonicalRecoveryKey } from "./recovery-key.js";
 import { openBlob, sealBlob } from "./sealed-blob.js";
 import { type PassphraseSlot, SCRYPT_BOUNDS } from "./slots.js";
 
 export interface PassphraseOptions {
   /** Its first line, without the line end, is the passphrase; `-` is standard input. */
   readonly path?: string;
+  /** The passphrase itself, as one that was generated here; wiped when it was used */
+  readonly passphrase?: Buffer;
 }
 
 /** 128 MiB and about half a second: what a stolen header costs for each guess. */
@@ -18,7 +21,7 @@ const NEW_SLOT = { n: 2 ** 17, r: 8, p: 1 } as const;
 const MAX_PASSPHRASE_BYTES = 1024;
 
 /** The first line of a file, a pipe or standard input, in bytes. The caller wipes it. Throws UserError. */
-async function readPassphrase(path: string): Promise<Buffer> {
+export async function readPassphrase(path: string): Promise<Buffer> {
   // Room for one byte too many and for CR LF.
   const buffer = Buffer.alloc(MAX_PASSPHRASE_BYTES + 3);
   try {
@@ -114,14 +117,14 @@ function derive(
 }
 
 async function wrappingKey(
-  path: string | undefined,
+  { path, passphrase: given }: PassphraseOptions,
   salt: Buffer,
   cost: { n: number; r: number; p: number },
 ) {
-  if (path === undefined) {
+  if (given === undefined && path === undefined) {
     throw new UserError("Usage", "no passphrase file named", "give --passphrase-file FILE");
   }
-  const passphrase = await readPassphrase(path);
+  const passphrase = canonicalRecoveryKey(given ?? (await readPassphrase(path ?? "")));
   try {
     return await derive(passphrase, salt, cost);
   } finally {
@@ -130,23 +133,29 @@ async function wrappingKey(
 }
 
 export const passphraseProvider: KeyProvider<PassphraseSlot, PassphraseOptions> = {
-  async create({ uuid }, options) {
-    const salt = randomBytes(16);
-    const key = await wrappingKey(options.path, salt, NEW_SLOT);
+  async create(identity, options) {
     const domainKey = newDomainKey();
+    try {
+      return { ...(await passphraseProvider.wrap(domainKey, identity, options)), domainKey };
+    } catch (error) {
+      domainKey.fill(0);
+      throw error;
+    }
+  },
+
+  async wrap(domainKey, { uuid }, options) {
+    const salt = randomBytes(16);
+    const key = await wrappingKey(options, salt, NEW_SLOT);
     const sealed = sealBlob(key, domainKey, uuid, "passphrase");
     key.fill(0);
-    return {
-      slot: { provider: "passphrase", salt: salt.toString("base64"), ...NEW_SLOT, ...sealed },
-      domainKey,
-    };
+    return { slot: { provider: "passphrase", salt: salt.toString("base64"), ...NEW_SLOT, ...sealed } };
   },
 
   async unwrap(slot, { uuid }, options) {
-    const key = await wrappingKey(options.path, Buffer.from(slot.salt, "base64"), slot);
+    const key = await wrappingKey(options, Buffer.from(slot.salt, "base64"), slot);
     const domainKey = openBlob(key, slot, uuid, "passphrase");
     key.fill(0);
-    if (domainKey !== undefined) return domainKey;
+    if (domainKey !== undefined) return { domainKey };
     throw new UserError(
       "WrongKey",
       `the passphrase in ${options.path} does not open slot ${slot.id}: it is wrong, or volume.json was changed`,

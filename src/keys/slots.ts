@@ -1,5 +1,6 @@
 /** Key slots of volume.json (docs/format.md §3): their types, and strict parsing of what an adversary may have written. */
 
+import { UserError } from "../errors.js";
 import { decodeBase64, exactMembers, HeaderDamage, integerIn, isRecord, timestamp } from "./parse.js";
 
 interface SlotBase {
@@ -47,6 +48,25 @@ const MAX_BLOB_BYTES = 6144;
 
 const ARN =
   /^arn:(aws[a-z-]*):kms:([a-z]{2,4}(?:-[a-z]{2,12}){1,3}-\d{1,2}):(\d{12}):key\/[A-Za-z0-9-]{1,128}$/;
+
+/** The slot of this id. Throws UserError (Usage). */
+export function slotWith(slots: readonly Slot[], id: number): Slot {
+  const slot = slots.find((slot) => slot.id === id);
+  if (slot !== undefined) return slot;
+  const ids = slots.map((slot) => slot.id).join(", ");
+  throw new UserError("Usage", `the volume has no slot ${id}, only ${ids}`, "see kmsfs key list");
+}
+
+/** All other slots, of which there has to be one. Throws UserError (Usage). */
+export function slotsWithout(slots: readonly Slot[], id: number): readonly Slot[] {
+  const rest = slots.filter((slot) => slot !== slotWith(slots, id));
+  if (rest.length > 0) return rest;
+  throw new UserError(
+    "Usage",
+    `slot ${id} is the last one: without it nothing opens the volume, ever`,
+    "add another one first",
+  );
+}
 
 /** The region of a KMS key ARN, or undefined when the text is no such ARN. */
 export function regionOfArn(arn: string): string | undefined {

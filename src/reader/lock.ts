@@ -1,18 +1,15 @@
-import { spawn } from "node:child_process";
 import { existsSync, lstatSync } from "node:fs";
 import { join } from "node:path";
-import { UserError } from "../errors.js";
-import { systemCode } from "./errors.js";
-
-const CONFLICT = 75;
+import { messageOf, UserError } from "../errors.js";
+import { flock, LockHeld } from "../flock.js";
 
 /**
- * Keeps the volume from being mounted until the returned function is called, with a shared flock(2) that flock(1)
- * holds. Throws a UserError (InUse) when it is mounted.
+ * Keeps the volume from being mounted until the returned function is called, with a shared flock(2).
+ * Throws a UserError (InUse) when it is mounted.
  */
-export async function lockForReading(backing: string): Promise<() => void> {
+export async function lockForReading(backing: string): Promise<() => Promise<void>> {
   const path = join(backing, ".kmsfs/lock");
-  if (!existsSync(path)) return () => undefined;
+  if (!existsSync(path)) return async () => undefined;
   if (!lstatSync(path).isFile()) {
     throw new UserError(
       "Tampered",
@@ -20,21 +17,12 @@ export async function lockForReading(backing: string): Promise<() => void> {
       "put the backing directory back from a backup",
     );
   }
-  const child = spawn("flock", ["-s", "-n", "-E", `${CONFLICT}`, path, "cat"], {
-    stdio: ["pipe", "pipe", "ignore"],
-  });
-  // A child that is gone before it read its input ends in its exit code, not here.
-  child.stdin.on("error", () => undefined);
-  await new Promise<void>((resolve, reject) => {
-    child.once("error", (error) => reject(failure(path, systemCode(error) ?? error.message)));
-    child.once("close", (code) =>
-      reject(code === CONFLICT ? inUse(backing) : failure(path, `exit code ${code}`)),
-    );
-    // What cat gives back says that the lock is held.
-    child.stdout.once("data", () => resolve());
-    child.stdin.write("held\n");
-  });
-  return () => child.stdin.end();
+  try {
+    const lock = await flock(path, { shared: true, waitSeconds: 0 });
+    return () => lock.release();
+  } catch (error) {
+    throw error instanceof LockHeld ? inUse(backing) : failure(path, messageOf(error));
+  }
 }
 
 function inUse(backing: string): UserError {

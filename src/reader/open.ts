@@ -23,7 +23,7 @@ export async function withVolume<T>(
     } catch (error) {
       throw systemCode(error) === undefined ? error : unreadable(backing, error);
     } finally {
-      unlock();
+      await unlock();
     }
   } finally {
     dk.fill(0);

@@ -12,7 +12,7 @@ export const BLOCK_SIZES = [4096, 16384, 65536] as const;
 export const FEATURES: readonly string[] = ["trusted-records"];
 /** volume.json is read whole; 64 slots with the largest blobs and contexts stay below. */
 export const MAX_HEADER_BYTES = 2 ** 20;
-const MAX_SLOTS = 64;
+export const MAX_SLOTS = 64;
 
 export const LOG_BOUNDS = {
   minSegmentSize: 2 ** 22,

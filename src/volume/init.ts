@@ -1,29 +1,17 @@
 /** Makes a volume: all of it, or nothing is left behind. */
 
 import { randomUUID } from "node:crypto";
-import { mkdir, mkdtemp, open, realpath, rename, rm, rmdir, unlink } from "node:fs/promises";
-import { dirname, join, relative, resolve } from "node:path";
+import { mkdir, mkdtemp, open, rename, rm, rmdir } from "node:fs/promises";
+import { join } from "node:path";
 import { errnoOf, messageOf, UserError } from "../errors.js";
 import { commitmentOf } from "../keys/domain.js";
-import { keyfileProvider, makeKeyfile } from "../keys/keyfile.js";
-import { passphraseProvider } from "../keys/passphrase.js";
 import type { DomainIdentity } from "../keys/provider.js";
-import { isPlainText, type Slot } from "../keys/slots.js";
-import { type Backing, chooseLog, prepareBacking, probeBacking, UNFINISHED } from "./backing.js";
+import { chooseLog, prepareBacking, probeBacking, UNFINISHED } from "./backing.js";
 import { FORMAT, type HeaderBody, type LogParameters, sealHeader } from "./header.js";
+import { type KeySource, keyfileFor, newKey } from "./key-source.js";
 import { CONTROL, controlPaths } from "./paths.js";
 import { pinOf, pinPath, pinsClaiming, writePin } from "./pin.js";
 import { syncDirectory, writeFirstHeader } from "./store.js";
-
-export type KeySource =
-  | {
-      readonly provider: "aws-kms";
-      readonly keyId: string;
-      readonly context: Readonly<Record<string, string>>;
-      readonly timeoutMs: number;
-    }
-  | { readonly provider: "keyfile"; readonly path: string }
-  | { readonly provider: "passphrase"; readonly path: string };
 
 export interface InitOptions {
   readonly backing: string;
@@ -72,7 +60,7 @@ async function make(options: InitOptions, undo: Undo[]): Promise<NewVolume> {
   if (backing.made) undo.push(() => rmdir(backing.path));
   await probeBacking(backing.path);
   const log = await chooseLog(backing.path, options.log);
-  const madeKeyfile = await keyfileFor(options.key, backing, undo);
+  const madeKeyfile = await keyfileFor(options.key, backing.path, undo);
 
   const identity: DomainIdentity = { uuid: randomUUID(), domain: "volume" };
   const { slot, domainKey } = await newKey(options.key, identity);
@@ -100,49 +88,6 @@ async function make(options: InitOptions, undo: Undo[]): Promise<NewVolume> {
   await writeControl(backing.path, bytes, undo);
   const warnings = await pinNew(body, backing.path);
   return { backing: backing.path, header: body, madeKeyfile, warnings };
-}
-
-type Unnumbered = Slot extends infer S
-  ? S extends Slot
-    ? Omit<S, "id" | "label" | "created">
-    : never
-  : never;
-
-async function newKey(
-  source: KeySource,
-  identity: DomainIdentity,
-): Promise<{ slot: Unnumbered; domainKey: Buffer }> {
-  switch (source.provider) {
-    case "aws-kms": {
-      const { awsKmsProvider } = await import("../keys/aws-kms.js");
-      return awsKmsProvider.create(identity, source);
-    }
-    case "keyfile":
-      return keyfileProvider.create(identity, source);
-    case "passphrase":
-      return passphraseProvider.create(identity, source);
-  }
-}
-
-/** Makes the key file when there is none. A key beside what it seals protects nothing: refused. */
-async function keyfileFor(source: KeySource, backing: Backing, undo: Undo[]): Promise<string | undefined> {
-  if (source.provider === "aws-kms") return undefined;
-  const path = resolve(source.path);
-  // The slot remembers the path, and a header with control characters in it is refused ever after.
-  if (source.provider === "keyfile" && !isPlainText(path)) {
-    throw new UserError("KeyFile", `the path ${path} has control characters`, "keep the key file elsewhere");
-  }
-  const place = await realpath(dirname(path)).catch(() => dirname(path));
-  if (!relative(backing.path, place).startsWith("..")) {
-    throw new UserError(
-      "KeyFile",
-      `${path} lies inside the backing directory`,
-      "keep the key off the volume",
-    );
-  }
-  if (source.provider === "passphrase" || !(await makeKeyfile(path))) return undefined;
-  undo.push(() => unlink(path));
-  return path;
 }
 
 /** Builds the control directory under a temporary name and renames it: it is there whole or not at all. */

@@ -3,24 +3,28 @@
 import { realpath, stat } from "node:fs/promises";
 import { errnoOf, messageOf, UserError } from "../errors.js";
 import { HeaderDamage } from "../keys/parse.js";
-import type { Slot } from "../keys/slots.js";
+import { type Slot, slotsWithout } from "../keys/slots.js";
 import { type Unlocked, unlock } from "../keys/unlock.js";
 import { authenticates, commits, sealHeader, type VolumeHeader } from "./header.js";
 import type { VolumePaths } from "./paths.js";
-import { checkClaims, checkPin, type Pin, pinOf, pinPath, readPin, writePin } from "./pin.js";
-import { findVolume, readHeader, replaceHeader } from "./store.js";
+import { checkClaims, checkPin, type Pin, pinOf, pinPath, readPin, updatePin } from "./pin.js";
+import { findVolume, readHeader, replaceHeader, underHeaderLock } from "./store.js";
 
 export interface OpenOptions {
-  /** `mount` writes or raises the pin and puts a damaged volume.json back; `read` changes nothing anywhere. */
-  readonly purpose: "mount" | "read";
+  /** `mount` and `change` write or raise the pin and put a damaged volume.json back; `read` changes nothing anywhere. */
+  readonly purpose: "mount" | "change" | "read";
   readonly keyfile?: string | undefined;
   readonly passphraseFile?: string | undefined;
-  /** Milliseconds, for each slot that KMS is asked for */
+  /** Milliseconds, for all slots and attempts together */
   readonly kmsTimeoutMs: number;
   /** ARNs of the only KMS keys that may be asked, instead of the pinned ones */
   readonly kmsKeys?: readonly string[] | undefined;
   /** Take volume.json.bak */
   readonly usePreviousHeader?: boolean | undefined;
+  /** Do without this slot: it is to go */
+  readonly exceptSlot?: number | undefined;
+  /** Told, in one line, that KMS does not answer yet */
+  readonly onWaiting?: ((line: string) => void) | undefined;
 }
 
 export interface OpenedVolume {
@@ -74,14 +78,30 @@ export async function readUnverifiedHeader(backing: string, previous: boolean): 
   return headerOf(await findVolume(backing), previous);
 }
 
-function unlockHeader(header: VolumeHeader, pin: Pin | undefined, options: OpenOptions): Promise<Unlocked> {
-  const identity = { uuid: header.uuid, domain: "volume" } as const;
-  return unlock(header.slots, identity, {
-    keyfile: options.keyfile,
-    passphraseFile: options.passphraseFile,
-    kmsTimeoutMs: options.kmsTimeoutMs,
-    allowedKeyArns: options.kmsKeys ?? pin?.keyArns,
-  });
+async function unlockHeader(
+  header: VolumeHeader,
+  pin: Pin | undefined,
+  options: OpenOptions,
+): Promise<Unlocked> {
+  const { exceptSlot } = options;
+  const slots = exceptSlot === undefined ? header.slots : slotsWithout(header.slots, exceptSlot);
+  try {
+    return await unlock(
+      slots,
+      { uuid: header.uuid, domain: "volume" },
+      {
+        keyfile: options.keyfile,
+        passphraseFile: options.passphraseFile,
+        kmsTimeoutMs: options.kmsTimeoutMs,
+        allowedKeyArns: options.kmsKeys ?? pin?.keyArns,
+        onWaiting: options.onWaiting,
+      },
+    );
+  } catch (error) {
+    if (exceptSlot === undefined || !(error instanceof UserError)) throw error;
+    const what = `slot ${exceptSlot} stays: no other one opens the volume: ${error.message}`;
+    throw new UserError(error.code, what, error.hint);
+  }
 }
 
 async function headerOf(paths: VolumePaths, previous: boolean): Promise<VolumeHeader> {
@@ -145,8 +165,9 @@ async function putBack(
   const generation = Math.max(header.generation + 1, pin?.lowestGeneration ?? 0);
   const bytes = sealHeader({ ...body, generation }, dk);
   try {
-    await replaceHeader(paths, bytes, true);
+    await underHeaderLock(paths, () => replaceHeader(paths, bytes, "kept"));
   } catch (error) {
+    if (error instanceof UserError) throw error;
     throw new UserError(
       errnoOf(error) === "ENOSPC" ? "NoSpace" : "Backing",
       `${paths.header} cannot be written: ${messageOf(error)}`,
@@ -163,10 +184,10 @@ async function raisePin(
   slot: Slot,
   place: string,
 ): Promise<string[]> {
-  const wanted = pin === undefined ? pinOf(header, place) : raised(pin, header, slot, place);
-  if (JSON.stringify(wanted) === JSON.stringify(pin)) return [];
   try {
-    await writePin(wanted);
+    await updatePin(header.uuid, (now) =>
+      now === undefined ? pinOf(header, place) : raised(now, header, slot, place),
+    );
   } catch (error) {
     return [
       `the volume is not pinned on this host: ${pinPath(header.uuid)} cannot be written: ${messageOf(error)}`,

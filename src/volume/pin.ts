@@ -6,6 +6,7 @@
 import { mkdir, open, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { errnoOf, messageOf, UserError } from "../errors.js";
+import { withLock } from "../flock.js";
 import { isRecord } from "../keys/parse.js";
 import type { HeaderBody } from "./header.js";
 import { removeIfThere, syncDirectory } from "./store.js";
@@ -79,7 +80,7 @@ function parsePin(text: string, uuid: string, path: string): Pin {
   return { version: 1, uuid, keyArns, commitment, lowestGeneration, backing };
 }
 
-/** Writes a pin, mode 0600, by rename. Throws the system's error. */
+/** Writes a pin, mode 0600, by rename; where there is one already, by `updatePin`. Throws the system's error. */
 export async function writePin(pin: Pin): Promise<void> {
   const directory = pinDirectory();
   const path = pinPath(pin.uuid);
@@ -95,6 +96,31 @@ export async function writePin(pin: Pin): Promise<void> {
   }
   await rename(fresh, path);
   await syncDirectory(directory);
+}
+
+/**
+ * Changes a volume's pin, alone among the kmsfs of this host; nothing is written when `change` gives back what it got.
+ * Throws UserError for a pin that cannot be used, and the system's error.
+ */
+export async function updatePin(
+  uuid: string,
+  change: (pin: Pin | undefined) => Pin | undefined,
+): Promise<void> {
+  const before = await readPin(uuid);
+  if (isSame(change(before), before)) return;
+  const directory = pinDirectory();
+  await mkdir(directory, { recursive: true, mode: 0o755 });
+  await withLock(directory, { waitSeconds: LOCK_SECONDS }, async () => {
+    const pin = await readPin(uuid);
+    const wanted = change(pin);
+    if (wanted !== undefined && !isSame(wanted, pin)) await writePin(wanted);
+  });
+}
+
+const LOCK_SECONDS = 30;
+
+function isSame(a: Pin | undefined, b: Pin | undefined): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
 }
 
 export async function removePin(uuid: string): Promise<void> {

@@ -2,6 +2,7 @@
 
 import { constants, link, lstat, open, rename, unlink } from "node:fs/promises";
 import { errnoOf, messageOf, UserError } from "../errors.js";
+import { type FileLock, LockHeld, withLock } from "../flock.js";
 import { HeaderDamage } from "../keys/parse.js";
 import { MAX_HEADER_BYTES, parseHeader, type VolumeHeader } from "./header.js";
 import { type VolumePaths, volumePaths } from "./paths.js";
@@ -80,19 +81,59 @@ export async function removeIfThere(path: string): Promise<void> {
   });
 }
 
+/** What becomes of volume.json.bak when volume.json is replaced. */
+export type Previous =
+  /** it becomes the generation that is replaced */
+  | "replaced"
+  /** it stays: what is replaced is damaged */
+  | "kept"
+  /** it becomes a copy of the new generation: nothing of the old one is to stay */
+  | "new";
+
 /**
- * Replaces volume.json so that a crash leaves the old one or the new one, and the old one as volume.json.bak.
- * `keepPrevious`: what is replaced is damaged, the .bak stays as it is.
+ * Replaces volume.json so that whoever reads it, and a crash at any point, finds the old one or the new one, and beside
+ * it a volume.json.bak that opens too. Under the header's lock.
  */
-export async function replaceHeader(paths: VolumePaths, bytes: Buffer, keepPrevious = false): Promise<void> {
+export async function replaceHeader(paths: VolumePaths, bytes: Buffer, previous: Previous): Promise<void> {
+  const freshPrevious = `${paths.previousHeader}.new`;
   await removeIfThere(paths.newHeader);
+  await removeIfThere(freshPrevious);
   await writeFlushed(paths.newHeader, bytes);
-  if (!keepPrevious) {
-    await removeIfThere(paths.previousHeader);
-    await link(paths.header, paths.previousHeader);
+  if (previous === "new") {
+    await writeFlushed(freshPrevious, bytes);
+    await rename(freshPrevious, paths.previousHeader);
+  }
+  if (previous === "replaced") {
+    await link(paths.header, freshPrevious);
+    await rename(freshPrevious, paths.previousHeader);
+    // rename(2) of two names of one file does nothing: after a crash .bak may be a name of volume.json already.
+    await removeIfThere(freshPrevious);
   }
   await rename(paths.newHeader, paths.header);
   await syncDirectory(paths.control);
+}
+
+/** How long one who changes the header waits for another one to be done. */
+const LOCK_SECONDS = 30;
+
+/**
+ * Runs `work` while nobody else changes the header: flock(2) on the control directory. The engine's lock is another one
+ * and is held during a mount; who only reads the header needs none, since it is replaced by rename.
+ */
+export async function underHeaderLock<T>(
+  paths: VolumePaths,
+  work: (lock: FileLock) => Promise<T>,
+): Promise<T> {
+  try {
+    return await withLock(paths.control, { waitSeconds: LOCK_SECONDS }, work);
+  } catch (error) {
+    if (!(error instanceof LockHeld)) throw error;
+    throw new UserError(
+      "InUse",
+      `another kmsfs has been changing ${paths.header} for ${LOCK_SECONDS} s`,
+      `see what holds it: fuser -v ${paths.control}`,
+    );
+  }
 }
 
 /** The first generation, twice: as volume.json and, so that a damaged one is not the end, as volume.json.bak. */

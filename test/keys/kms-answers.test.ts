@@ -17,6 +17,7 @@ t.test("init calls GenerateDataKey once, with the whole context", async (t) => {
   const { header } = editHeader(volume);
   t.same(firstRequests, [
     {
+      region: kms.region,
       operation: "GenerateDataKey",
       input: {
         KeyId: "alias/phi",

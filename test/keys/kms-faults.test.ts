@@ -26,18 +26,33 @@ const FAILS: [string, Behaviour, string, RegExp][] = [
   ["slower than the deadline", { kind: "slow", ms: 60_000 }, "KmsTimeout", /within 1 s/],
   ["stalling in the middle of its answer", { kind: "stall" }, "KmsTimeout", /within 1 s/],
   ["hanging up in the middle of its answer", { kind: "half" }, "KmsUnreachable", /region/],
-  ["answering with something else", { kind: "garbled" }, "KmsUnreachable", /cannot be read/],
+  ["answering with something else", { kind: "garbled" }, "KmsUnreachable", /did not answer as KMS .HTTP 200/],
+  [
+    "behind a proxy that refuses",
+    { kind: "proxy", status: 403 },
+    "KmsUnreachable",
+    /not answer as KMS .HTTP 403/,
+  ],
+  [
+    "behind a proxy that wants a login",
+    { kind: "proxy", status: 200 },
+    "KmsUnreachable",
+    /not answer as KMS/,
+  ],
+  ["behind a proxy without a way on", { kind: "proxy", status: 502 }, "KmsUnreachable", /not answer as KMS/],
 ];
 for (const [what, behaviour, code, message] of FAILS) {
   t.test(`KMS ${what}`, async (t) => {
-    const timeout = code === "KmsTimeout" ? ["--kms-timeout", "1"] : [];
+    // One second: less than what another round would want; and one attempt of the SDK's, where it is not about time.
+    const timeout = ["--kms-timeout", "1"];
+    const once: Record<string, string> = code === "KmsTimeout" ? {} : { AWS_MAX_ATTEMPTS: "1" };
     const again = () => (behaviour.kind === "hang" ? behaviour : { ...behaviour });
     kms.behaviour = again();
-    refusedWith(t, await check(timeout), code, message);
+    refusedWith(t, await check(timeout, once), code, message);
     kms.behaviour = again();
-    refusedWith(t, await init(timeout), code, message);
+    refusedWith(t, await init(timeout, once), code, message);
     kms.behaviour = again();
-    const debugged = await check(timeout, { KMSFS_DEBUG: "1" });
+    const debugged = await check(timeout, { ...once, KMSFS_DEBUG: "1" });
     t.notOk(showsKey(debugged.stderr, kms.keys.handedOut), "no key in the details either");
   });
 }
@@ -47,6 +62,6 @@ t.test("KMS down: nobody listens", async (t) => {
   const { AWS_ENDPOINT_URL_KMS = "" } = gone.environment();
   await gone.stop();
   const nobody = { AWS_ENDPOINT_URL_KMS };
-  refusedWith(t, await check([], nobody), "KmsUnreachable", /ECONNREFUSED/);
+  refusedWith(t, await check(["--kms-timeout", "1"], nobody), "KmsUnreachable", /ECONNREFUSED/);
   refusedWith(t, await init([], nobody), "KmsUnreachable", /AWS_ENDPOINT_URL_KMS/);
 });

@@ -1,6 +1,7 @@
 /**
  * A strict stand-in for AWS KMS on a loopback port: the JSON 1.1 protocol as the KMS API reference documents it, with
- * real signatures, real ciphertext and the faults that moto does not have.
+ * real signatures, real ciphertext and the faults that moto does not have. Each region of AWS has an endpoint of its own;
+ * here one port is all of them, and the signature's scope says which one is meant.
  */
 
 import { randomUUID } from "node:crypto";
@@ -23,22 +24,35 @@ export type Behaviour =
   /** sends half of a good answer, and no more */
   | { kind: "stall" }
   /** a good answer's status and type, and a body that is no JSON although the key is in it */
-  | { kind: "garbled" };
+  | { kind: "garbled" }
+  /** what a proxy says: HTML of its own, with a status of its own */
+  | { kind: "proxy"; status: number };
+
+/** One region: its keys, and how its endpoint answers. */
+export class StandinRegion {
+  readonly keys: StandinKeys;
+  behaviour: Behaviour = { kind: "normal" };
+
+  constructor(readonly name: string) {
+    this.keys = new StandinKeys(name);
+  }
+}
 
 export interface RecordedRequest {
+  readonly region: string;
   readonly operation: string;
   readonly input: Record<string, unknown>;
 }
 
 export class KmsStandin {
-  readonly keys: StandinKeys;
   readonly requests: RecordedRequest[] = [];
-  behaviour: Behaviour = { kind: "normal" };
+  readonly #home: StandinRegion;
+  readonly #regions = new Map<string, StandinRegion>();
   readonly #server: Server;
   readonly #credentials: Credentials = { accessKeyId: "AKIDSTANDIN", secretAccessKey: "standin/secret" };
 
   private constructor(readonly region: string) {
-    this.keys = new StandinKeys(region);
+    this.#home = this.addRegion(region);
     this.#server = createServer((request, response) => {
       this.#serve(request, response).catch(() => response.destroy());
     });
@@ -48,6 +62,26 @@ export class KmsStandin {
     const standin = new KmsStandin(region);
     await new Promise<void>((listening) => standin.#server.listen(0, "127.0.0.1", listening));
     return standin;
+  }
+
+  addRegion(name: string): StandinRegion {
+    const region = new StandinRegion(name);
+    this.#regions.set(name, region);
+    return region;
+  }
+
+  /** The keys of the first region. */
+  get keys(): StandinKeys {
+    return this.#home.keys;
+  }
+
+  /** How the first region answers. */
+  get behaviour(): Behaviour {
+    return this.#home.behaviour;
+  }
+
+  set behaviour(behaviour: Behaviour) {
+    this.#home.behaviour = behaviour;
   }
 
   get url(): string {
@@ -76,18 +110,22 @@ export class KmsStandin {
     const body = Buffer.concat(chunks);
     let status = 200;
     let answer: object;
+    let behaviour: Behaviour = this.behaviour;
     try {
-      answer = this.#answer(request, body);
+      const region = this.#regionOf(request, body);
+      behaviour = region.behaviour;
+      answer = this.#answer(region, request, body);
     } catch (error) {
       if (!(error instanceof KmsFault)) throw error;
       status = error.status;
       answer = { __type: error.type, message: error.message };
     }
-    await this.#send(response, status, JSON.stringify(answer));
+    await send(response, behaviour, status, JSON.stringify(answer));
   }
 
-  #answer(request: IncomingMessage, body: Buffer): object {
-    const [service, operation = ""] = String(request.headers["x-amz-target"]).split(".");
+  /** The region that the request is for, when everything before the operation is right. */
+  #regionOf(request: IncomingMessage, body: Buffer): StandinRegion {
+    const [service] = String(request.headers["x-amz-target"]).split(".");
     if (request.method !== "POST" || request.url !== "/" || service !== "TrentService") {
       throw new KmsFault("UnknownOperationException", "", 404);
     }
@@ -96,36 +134,51 @@ export class KmsStandin {
     }
     const verdict = verifySignature(request, body, this.#credentials);
     if (!verdict.ok) throw new KmsFault(verdict.type, verdict.message);
-    if (verdict.region !== this.region) {
+    const region = this.#regions.get(verdict.region);
+    if (region === undefined) {
       throw new KmsFault("InvalidSignatureException", `Credential should be scoped to '${this.region}'`);
     }
+    return region;
+  }
+
+  #answer(region: StandinRegion, request: IncomingMessage, body: Buffer): object {
+    const [, operation = ""] = String(request.headers["x-amz-target"]).split(".");
     const input = JSON.parse(body.toString("utf8")) as Record<string, unknown>;
-    this.requests.push({ operation, input });
-    const now = this.behaviour;
+    this.requests.push({ region: region.name, operation, input });
+    const now = region.behaviour;
     if ((now.kind === "throttle" || now.kind === "internal-error") && now.times > 0) {
       now.times -= 1;
       if (now.kind === "throttle") throw new KmsFault("ThrottlingException", "Rate exceeded");
       throw new KmsFault("KMSInternalException", "", 500);
     }
-    return this.keys.run(operation, input);
+    return region.keys.run(operation, input);
   }
+}
 
-  async #send(response: ServerResponse, status: number, text: string): Promise<void> {
-    const { behaviour } = this;
-    if (behaviour.kind === "hang") return;
-    if (behaviour.kind === "slow") await new Promise((later) => setTimeout(later, behaviour.ms));
-    const whole = behaviour.kind === "garbled" ? `<html>${text}` : text;
-    response.writeHead(status, {
-      "content-type": "application/x-amz-json-1.1",
-      "content-length": Buffer.byteLength(whole),
-      "x-amzn-requestid": randomUUID(),
-    });
-    if (behaviour.kind !== "half" && behaviour.kind !== "stall") {
-      response.end(whole);
-      return;
-    }
-    response.write(whole.slice(0, whole.length / 2), () => {
-      if (behaviour.kind === "half") response.destroy();
-    });
+async function send(
+  response: ServerResponse,
+  behaviour: Behaviour,
+  status: number,
+  text: string,
+): Promise<void> {
+  if (behaviour.kind === "hang") return;
+  if (behaviour.kind === "proxy") {
+    response.writeHead(behaviour.status, { "content-type": "text/html" });
+    response.end("<html><body>Blocked by your proxy</body></html>");
+    return;
   }
+  if (behaviour.kind === "slow") await new Promise((later) => setTimeout(later, behaviour.ms));
+  const whole = behaviour.kind === "garbled" ? `<html>${text}` : text;
+  response.writeHead(status, {
+    "content-type": "application/x-amz-json-1.1",
+    "content-length": Buffer.byteLength(whole),
+    "x-amzn-requestid": randomUUID(),
+  });
+  if (behaviour.kind !== "half" && behaviour.kind !== "stall") {
+    response.end(whole);
+    return;
+  }
+  response.write(whole.slice(0, whole.length / 2), () => {
+    if (behaviour.kind === "half") response.destroy();
+  });
 }

@@ -39,6 +39,8 @@ export interface CommandDefinition {
 const VALUE_NAMES: Readonly<Record<string, string>> = {
   keyfile: "FILE",
   "kms-key": "KEY",
+  "new-kms-key": "KEY",
+  "new-keyfile": "FILE",
   "kms-timeout": "SECONDS",
   context: "NAME=VALUE",
   "block-size": "BYTES",

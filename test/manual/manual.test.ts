@@ -69,16 +69,20 @@ t.test("kmsfs(1) lists every exit code", (t) => {
   t.end();
 });
 
-t.test("mandoc and groff have nothing to say against the pages", { skip: cannotRun("mandoc", "groff") }, (t) => {
-  for (const page of pages) {
-    const lint = spawnSync("mandoc", ["-T", "lint", "-W", "warning", page], { encoding: "utf8" });
-    t.equal(lint.stdout, "", page);
-    t.equal(lint.status, 0, page);
-    const groff = spawnSync("groff", ["-man", "-ww", "-Tutf8", "-z", page], { encoding: "utf8" });
-    t.equal(groff.stderr, "", page);
-  }
-  t.end();
-});
+t.test(
+  "mandoc and groff have nothing to say against the pages",
+  { skip: cannotRun("mandoc", "groff") },
+  (t) => {
+    for (const page of pages) {
+      const lint = spawnSync("mandoc", ["-T", "lint", "-W", "warning", page], { encoding: "utf8" });
+      t.equal(lint.stdout, "", page);
+      t.equal(lint.status, 0, page);
+      const groff = spawnSync("groff", ["-man", "-ww", "-Tutf8", "-z", page], { encoding: "utf8" });
+      t.equal(groff.stderr, "", page);
+    }
+    t.end();
+  },
+);
 
 t.test("what a page shows is what the definitions say", { skip: cannotRun("mandoc") }, (t) => {
   const shown = spawnSync("mandoc", [

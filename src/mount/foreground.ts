@@ -1,6 +1,6 @@
 /** `kmsfs mount --foreground`: a process that stays as long as the mount does, and never holds a key itself. */
 
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { messageOf, UserError } from "../errors.js";
 import { requestStop, type Watch, watchMount } from "./control-client.js";
 import { resolveMountPoint } from "./places.js";
@@ -25,8 +25,12 @@ export async function mountInForeground(dir: string): Promise<number> {
       onStop();
     });
   }
-  const status = await runSelf();
-  if (status !== 0) return status;
+  const status = await runSelf((child) => {
+    onStop = () => child.kill("SIGTERM");
+    if (stopAsked > 0) onStop();
+  });
+  onStop = () => undefined;
+  if (status !== 0) return stopAsked > 0 ? endAsTold() : status;
   const mountPoint = resolveMountPoint(dir);
   const watch = await watchMount(mountPoint);
   if (watch === undefined) throw daemonGone(dir);
@@ -35,7 +39,14 @@ export async function mountInForeground(dir: string): Promise<number> {
   return ended(watch, dir);
 }
 
-function runSelf(): Promise<number> {
+/** Ends by SIGTERM itself, which a shell and systemd tell from a failure. */
+function endAsTold(): Promise<never> {
+  process.removeAllListeners("SIGTERM");
+  process.kill(process.pid, "SIGTERM");
+  return new Promise(() => undefined);
+}
+
+function runSelf(onStart: (child: ChildProcess) => void): Promise<number> {
   return new Promise((done, failed) => {
     const child = spawn(process.execPath, process.argv.slice(1), {
       stdio: "inherit",
@@ -43,6 +54,8 @@ function runSelf(): Promise<number> {
     });
     child.once("error", failed);
     child.once("close", (status) => done(status ?? 1));
+    // Whoever waits for KMS or for recovery waits in the child; its daemon takes down what is not up yet.
+    onStart(child);
   });
 }
 

@@ -112,5 +112,36 @@ t.test("aws-kms against moto, an independent implementation of the KMS API", asy
     t.match(forced.stderr, /commits to another key/);
   });
 
+  await t.test("slots: another region by Encrypt, rotation by ReEncrypt, removal", async (t) => {
+    const { backing } = await make("slots");
+    const west = new KMSClient({
+      endpoint: moto.url,
+      region: "us-west-2",
+      credentials: { accessKeyId: "testing", secretAccessKey: "testing" },
+    });
+    t.teardown(() => west.destroy());
+    const { KeyMetadata } = await west.send(new CreateKeyCommand({ MultiRegion: true }));
+    const far = KeyMetadata?.Arn ?? "";
+    t.match(far, /^arn:aws:kms:us-west-2:.*:key\/mrk-/);
+    for (const args of [
+      ["add", backing, "--new-kms-key", far, "--context", "site=dr"],
+      ["rotate", backing, "1"],
+      ["rotate", backing, "1", "--new-kms-key", "alias/other", "--context", "team=records"],
+      ["rotate", backing, "2", "--context", "site=west"],
+      ["check", backing, "--kms-key", far],
+      ["check", backing, "--kms-key", other.arn],
+    ]) {
+      const outcome = await runKmsfs(["key", ...args], env);
+      t.equal(outcome.code, "Ok", `${args[0]}: ${outcome.stderr}`);
+    }
+    t.match(editHeader(backing).header.slots, [
+      { id: 1, keyArn: other.arn, context: { team: "records" } },
+      { id: 2, keyArn: far, region: "us-west-2", context: { site: "west" } },
+    ]);
+    const removed = await runKmsfs(["key", "remove", backing, "1"], env);
+    t.equal(removed.code, "Ok", removed.stderr);
+    t.match((await check(backing)).stdout, far);
+  });
+
   t.equal(readFileSync(scratch.file("good/.kmsfs/volume.json")).includes("kmsfs:volume"), false);
 });

@@ -39,11 +39,18 @@ export class Scratch {
   }
 }
 
-export function runKmsfs(args: readonly string[], env: Record<string, string>, input = ""): Promise<Outcome> {
+export function runKmsfs(
+  args: readonly string[],
+  env: Record<string, string>,
+  input = "",
+  nodeOptions: readonly string[] = [],
+): Promise<Outcome> {
   return new Promise((done, failed) => {
     // Through env(1), because tap adds its own instruments to the environment of every process that a test starts.
     const settings = Object.entries(env).map(([name, value]) => `${name}=${value}`);
-    const child = spawn("env", ["-i", ...settings, process.execPath, MAIN, ...args], { stdio: "pipe" });
+    const child = spawn("env", ["-i", ...settings, process.execPath, ...nodeOptions, MAIN, ...args], {
+      stdio: "pipe",
+    });
     let stdout = "";
     let stderr = "";
     child.stdout.on("data", (chunk: Buffer) => {

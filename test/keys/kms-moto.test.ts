@@ -120,9 +120,10 @@ t.test("aws-kms against moto, an independent implementation of the KMS API", asy
       credentials: { accessKeyId: "testing", secretAccessKey: "testing" },
     });
     t.teardown(() => west.destroy());
-    const { KeyMetadata } = await west.send(new CreateKeyCommand({ MultiRegion: true }));
+    // Not a multi-region one: moto makes those with longer ids than its ciphertexts have room for.
+    const { KeyMetadata } = await west.send(new CreateKeyCommand({}));
     const far = KeyMetadata?.Arn ?? "";
-    t.match(far, /^arn:aws:kms:us-west-2:.*:key\/mrk-/);
+    t.match(far, /^arn:aws:kms:us-west-2:/);
     for (const args of [
       ["add", backing, "--new-kms-key", far, "--context", "site=dr"],
       ["rotate", backing, "1"],

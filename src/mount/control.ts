@@ -4,21 +4,26 @@
  *   {"request":"status"}             -> {"status":{...}}
  *   {"request":"stop","lazy":bool}   -> {"stop":"done"|"busy"|"failed","detail":"..."}
  *   {"request":"watch"}              -> {"ended":{...}} once nothing of the mount is left, then the end of the stream
+ *   {"request":"metrics"}            -> {"metrics":"..."}, OpenMetrics text
+ *   GET /metrics HTTP/1.1            -> the same text for a scraper (curl --unix-socket)
  *   anything else                    -> {"error":"..."}
  */
 
 import { chmodSync, rmSync } from "node:fs";
+import type { Server as HttpServer } from "node:http";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import type { ExitCodeName } from "../cli/exit-codes.js";
 import { errnoOf, messageOf, UserError } from "../errors.js";
+import type { Format } from "../metrics/exposition.js";
+import { metricsServer } from "../metrics/http.js";
 import { LineReader } from "./lines.js";
-import type { Counters, OpenedMessage } from "./protocol.js";
+import type { EngineStatus, OpenedMessage } from "./protocol.js";
 import type { MountState } from "./state.js";
 
 export interface LiveStatus {
   readonly mount: MountState;
   /** null when the engine did not answer */
-  readonly counters: Counters | null;
+  readonly engine: EngineStatus | null;
   readonly recovery: OpenedMessage["recovery"];
   readonly tamperEvents: number;
   readonly warnings: readonly string[];
@@ -38,15 +43,18 @@ export interface Ended {
 
 export interface ControlHandlers {
   status(): Promise<LiveStatus>;
+  metrics(format: Format): Promise<string>;
   stop(lazy: boolean): Promise<StopReply>;
 }
 
 export class ControlServer {
   readonly #server: Server;
+  readonly #http: HttpServer;
   readonly #watchers = new Set<Socket>();
 
-  private constructor(server: Server) {
+  private constructor(server: Server, http: HttpServer) {
     this.#server = server;
+    this.#http = http;
   }
 
   /** Listens at `path`, in a directory that only root may enter. Throws UserError (InUse) when somebody does. */
@@ -60,7 +68,10 @@ export class ControlServer {
     }
     rmSync(path, { force: true });
     const server = createServer();
-    const control = new ControlServer(server);
+    const control = new ControlServer(
+      server,
+      metricsServer((format) => handlers.metrics(format)),
+    );
     server.on("connection", (socket) => control.#serve(socket, handlers));
     await new Promise<void>((done, failed) => {
       server.once("error", failed);
@@ -73,6 +84,7 @@ export class ControlServer {
   /** Tells the watchers and closes. */
   async close(ended: Ended): Promise<void> {
     this.#server.close();
+    this.#http.closeAllConnections();
     await Promise.all(
       [...this.#watchers].map(
         (socket) =>
@@ -88,7 +100,14 @@ export class ControlServer {
     const lines = new LineReader();
     socket.on("error", () => socket.destroy());
     socket.on("close", () => this.#watchers.delete(socket));
-    socket.on("data", (chunk: Buffer) => {
+    const onData = (chunk: Buffer): void => {
+      if (/^(GET|HEAD) /.test(chunk.toString("latin1", 0, 5))) {
+        socket.off("data", onData);
+        socket.pause();
+        socket.unshift(chunk);
+        this.#http.emit("connection", socket);
+        return;
+      }
       let requests: string[];
       try {
         requests = lines.push(chunk);
@@ -102,12 +121,14 @@ export class ControlServer {
           (error: unknown) => socket.write(`${JSON.stringify({ error: messageOf(error) })}\n`),
         );
       }
-    });
+    };
+    socket.on("data", onData);
   }
 
   async #answer(socket: Socket, line: string, handlers: ControlHandlers): Promise<object | undefined> {
     const { request, lazy } = JSON.parse(line) as { request?: unknown; lazy?: unknown };
     if (request === "status") return { status: await handlers.status() };
+    if (request === "metrics") return { metrics: await handlers.metrics("openmetrics") };
     if (request === "stop") return handlers.stop(lazy === true);
     if (request === "watch") {
       this.#watchers.add(socket);

@@ -5,6 +5,7 @@
 
 import { closeSync } from "node:fs";
 import { messageOf, UserError } from "../errors.js";
+import { expose, type Format } from "../metrics/exposition.js";
 import { usersOf } from "./busy.js";
 import { ControlServer, type Ended, type LiveStatus, type StopReply } from "./control.js";
 import { Engine } from "./engine.js";
@@ -14,8 +15,9 @@ import { type MountEntry, mountAt } from "./mountinfo.js";
 import type { MountOptions } from "./options.js";
 import { controlSocket } from "./places.js";
 import { type ProcessId, processId } from "./process-id.js";
-import type { OpenedMessage } from "./protocol.js";
+import type { OpenedMessage, TamperMessage } from "./protocol.js";
 import { type MountState, makeRunDirectory, removeRunDirectory, writeState } from "./state.js";
+import { mountStatus } from "./status.js";
 
 /** What the CLI tells the daemon; nothing in it is secret. */
 export interface DaemonConfig {
@@ -56,6 +58,7 @@ export class Daemon {
     const runDir = makeRunDirectory(dir);
     this.#control = await ControlServer.listen(controlSocket(runDir), {
       status: () => this.#status(),
+      metrics: (format) => this.#metrics(format),
       stop: (lazy) => this.stop(lazy),
     });
     try {
@@ -146,9 +149,9 @@ export class Daemon {
     const engine = new Engine(this.#config.engine, keyFd, fuseFd);
     closeSync(keyFd);
     engine.on("warning", (message) => this.#warn(message));
-    engine.on("tamper", ({ event, file, detail }) => {
+    engine.on("tamper", (event) => {
       this.#tamperEvents += 1;
-      log(`${event}: file ${file ?? "?"}: ${detail ?? ""}`);
+      log(tamperLine(event));
     });
     this.#engine = engine;
     return engine;
@@ -174,12 +177,17 @@ export class Daemon {
     if (this.#state === undefined) throw new UserError("NotMounted", "the mount is not up yet");
     return {
       mount: this.#state,
-      counters: (await this.#engine?.counters()) ?? null,
+      engine: (await this.#engine?.status()) ?? null,
       recovery: this.#recovery,
       tamperEvents: this.#tamperEvents,
       warnings: this.#warnings,
       stopRefused: this.#stopRefused,
     };
+  }
+
+  async #metrics(format: Format): Promise<string> {
+    const live = await this.#status();
+    return expose([mountStatus(live.mount, this.#isMounted(), live)], format);
   }
 
   /** Whether our own file system, and not a later one, is what is mounted there. */
@@ -196,6 +204,10 @@ export class Daemon {
     log(`warning: ${message}`);
     this.#warnings = [...this.#warnings, message].slice(-WARNINGS_KEPT);
   }
+}
+
+function tamperLine({ event, file, place, detail }: TamperMessage): string {
+  return `${event}: file ${file ?? "?"}, ${place ?? "in an unknown place"}: ${detail ?? ""}`;
 }
 
 function identity(pid: number | undefined): ProcessId {

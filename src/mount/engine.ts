@@ -6,11 +6,12 @@ import type { Duplex } from "node:stream";
 import { messageOf, UserError } from "../errors.js";
 import { encodeFrame, FrameReader } from "./frames.js";
 import type {
-  Counters,
+  EngineStatus,
   FailedMessage,
   FromEngine,
   OpenedMessage,
   StartMessage,
+  TamperMessage,
   ToEngine,
 } from "./protocol.js";
 import { EXIT_OF_FAILURE, HINT_OF_FAILURE } from "./protocol.js";
@@ -20,7 +21,7 @@ interface EngineEvents {
   opened: [OpenedMessage];
   serving: [];
   warning: [string];
-  tamper: [Extract<FromEngine, { type: "event" }>];
+  tamper: [TamperMessage];
 }
 
 export interface Exit {
@@ -35,7 +36,7 @@ export class Engine extends EventEmitter<EngineEvents> {
   readonly #child: ChildProcess;
   readonly #control: Duplex;
   readonly #reader = new FrameReader();
-  readonly #statusReplies = new Map<number, (counters: Counters | undefined) => void>();
+  readonly #statusReplies = new Map<number, (status: EngineStatus | undefined) => void>();
   #nextStatus = 1;
   #failure: FailedMessage | undefined;
   #isGone = false;
@@ -85,16 +86,16 @@ export class Engine extends EventEmitter<EngineEvents> {
     this.#child.kill("SIGKILL");
   }
 
-  /** The engine's counters; undefined when it does not answer within two seconds. */
-  async counters(): Promise<Counters | undefined> {
+  /** What the engine says of itself; undefined when it does not answer within two seconds. */
+  async status(): Promise<EngineStatus | undefined> {
     if (this.#isGone) return undefined;
     const id = this.#nextStatus++;
     return new Promise((done) => {
       const timer = setTimeout(() => finish(undefined), STATUS_TIMEOUT_MS);
-      const finish = (counters: Counters | undefined): void => {
+      const finish = (status: EngineStatus | undefined): void => {
         clearTimeout(timer);
         this.#statusReplies.delete(id);
-        done(counters);
+        done(status);
       };
       this.#statusReplies.set(id, finish);
       this.#send({ type: "status", id });
@@ -145,7 +146,7 @@ export class Engine extends EventEmitter<EngineEvents> {
         this.emit("serving");
         break;
       case "status":
-        this.#statusReplies.get(message.id)?.(message.counters);
+        this.#statusReplies.get(message.id)?.(message);
         break;
       case "event":
         this.emit("tamper", message);

@@ -54,11 +54,39 @@ export interface OpenedMessage {
 
 export type Counters = Record<string, number>;
 
+/** How long things of one kind took; `counts` has one number for each bound and one for what took longer. */
+export interface Latency {
+  readonly counts: readonly number[];
+  readonly nanos: number;
+}
+
+export interface EngineStatus {
+  readonly counters: Counters;
+  /** nanoseconds, rising */
+  readonly latencyBounds: readonly number[];
+  readonly latencies: Readonly<Record<string, Latency>>;
+  /** why nothing is written any more (docs/decisions/0006); null while the log is sound */
+  readonly failure?: string | null;
+}
+
+export interface TamperMessage {
+  type: "event";
+  event: "tamper";
+  /** 32 hex digits */
+  file?: string | null;
+  /** in the backing directory */
+  place?: string | null;
+  /** the number of the data block, where it is one */
+  block?: number | null;
+  /** what does not fit */
+  detail?: string | null;
+}
+
 export type FromEngine =
   | OpenedMessage
   | { type: "serving" }
-  | { type: "status"; id: number; counters: Counters }
-  | { type: "event"; event: "tamper"; file?: string | null; detail?: string | null }
+  | ({ type: "status"; id: number } & EngineStatus)
+  | TamperMessage
   | { type: "warning"; message: string }
   | FailedMessage;
 

@@ -1,9 +1,11 @@
 /** What is mounted, from the daemons that answer and from /proc for those that do not. */
 
+import type { LiveStatus } from "./control.js";
 import { liveStatus } from "./control-client.js";
 import { FS_TYPE, type MountEntry, mountAt, readMounts } from "./mountinfo.js";
 import { isAlive } from "./process-id.js";
-import type { Counters, OpenedMessage } from "./protocol.js";
+import { type ProcessStats, processStats } from "./process-stats.js";
+import type { Counters, EngineStatus, OpenedMessage } from "./protocol.js";
 import { isServed, type MountState, readStates } from "./state.js";
 
 /**
@@ -19,11 +21,22 @@ export interface MountStatus {
   readonly condition: Condition;
   readonly uuid: string | null;
   readonly since: string | null;
+  /** seconds since `since` */
+  readonly uptime: number | null;
   readonly options: readonly string[];
   readonly daemonPid: number | null;
   readonly enginePid: number | null;
   readonly log: string | null;
+  /** why nothing can be written; null when it can, or when nobody says */
+  readonly readOnly: string | null;
+  /** whether all memory of the engine is locked; null when nobody says */
+  readonly memoryLocked: boolean | null;
   readonly counters: Counters | null;
+  /** nanoseconds; the upper bounds of the buckets of every one of `latencies` */
+  readonly latencyBounds: EngineStatus["latencyBounds"] | null;
+  readonly latencies: EngineStatus["latencies"] | null;
+  readonly engine: ProcessStats | null;
+  readonly daemon: ProcessStats | null;
   readonly recovery: OpenedMessage["recovery"] | null;
   readonly tamperEvents: number | null;
   readonly warnings: readonly string[];
@@ -46,22 +59,43 @@ async function statusOf(state: MountState): Promise<MountStatus | undefined> {
   const mounted = mountAt(state.dir)?.fsType === FS_TYPE;
   if (!mounted && !isServed(state)) return undefined;
   const live = isAlive(state.daemon) ? await liveStatus(state.dir) : undefined;
+  return mountStatus(state, mounted, live);
+}
+
+/** The whole of what is known of a mount: what was recorded when it came up, and what its daemon says now. */
+export function mountStatus(state: MountState, mounted: boolean, live: LiveStatus | undefined): MountStatus {
+  const { backing, dir, uuid, since, options, log } = state;
+  const [daemonPid, enginePid] = [state.daemon, state.engine].map((id) => (isAlive(id) ? id.pid : null));
+  const counters = live?.engine?.counters ?? null;
   return {
-    backing: state.backing,
-    dir: state.dir,
+    backing,
+    dir,
     condition: conditionOf(state, mounted),
-    uuid: state.uuid,
-    since: state.since,
-    options: state.options,
-    daemonPid: isAlive(state.daemon) ? state.daemon.pid : null,
-    enginePid: isAlive(state.engine) ? state.engine.pid : null,
-    log: state.log,
-    counters: live?.counters ?? null,
+    uuid,
+    since,
+    uptime: Math.max(0, Math.floor((Date.now() - Date.parse(since)) / 1000)),
+    options,
+    daemonPid: daemonPid ?? null,
+    enginePid: enginePid ?? null,
+    log,
+    readOnly: readOnlyReason(live?.engine ?? null),
+    memoryLocked: counters === null ? null : counters.memory_locked === 1,
+    counters,
+    latencyBounds: live?.engine?.latencyBounds ?? null,
+    latencies: live?.engine?.latencies ?? null,
+    engine: enginePid == null ? null : processStats(enginePid),
+    daemon: daemonPid == null ? null : processStats(daemonPid),
     recovery: live?.recovery ?? null,
     tamperEvents: live?.tamperEvents ?? null,
     warnings: live?.warnings ?? [],
     stopRefused: live?.stopRefused ?? null,
   };
+}
+
+function readOnlyReason(engine: EngineStatus | null): string | null {
+  if (engine === null) return null;
+  if (engine.failure != null) return engine.failure;
+  return engine.counters.read_only === 1 ? "mounted read-only" : null;
 }
 
 function conditionOf(state: MountState, mounted: boolean): Condition {
@@ -78,11 +112,18 @@ function unrecordedStatus(entry: MountEntry): MountStatus {
     condition: "unrecorded",
     uuid: null,
     since: null,
+    uptime: null,
     options: [],
     daemonPid: null,
     enginePid: null,
     log: null,
+    readOnly: null,
+    memoryLocked: null,
     counters: null,
+    latencyBounds: null,
+    latencies: null,
+    engine: null,
+    daemon: null,
     recovery: null,
     tamperEvents: null,
     warnings: [],

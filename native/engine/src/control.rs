@@ -3,7 +3,6 @@
 
 use crate::frame::{self, FrameError};
 use crate::protocol::{Control, Event};
-use std::collections::BTreeMap;
 use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -17,7 +16,7 @@ const QUEUE: usize = 256;
 
 /// What the reader has done for it; called on its thread.
 pub trait Handler: Send + 'static {
-    fn counters(&self) -> BTreeMap<String, u64>;
+    fn status(&self, id: u64) -> Event;
     fn stop(&self);
     /// The daemon is gone, or cannot be understood any more. The last call.
     fn closed(&self);
@@ -94,7 +93,7 @@ pub fn listen(mut stream: UnixStream, outbox: Outbox, handler: impl Handler) -> 
     Builder::new().name("control-in".to_owned()).spawn(move || {
         loop {
             match frame::read::<Control>(&mut stream) {
-                Ok(Control::Status { id }) => outbox.send(Event::Status { id, counters: handler.counters() }),
+                Ok(Control::Status { id }) => outbox.send(handler.status(id)),
                 Ok(Control::Stop {}) => handler.stop(),
                 Ok(Control::Start { .. }) => outbox.warn("control channel: a second start is ignored"),
                 Err(FrameError::Unknown(e)) => outbox.warn(format!("control channel: an unknown message: {e}")),

@@ -5,16 +5,16 @@ use crate::descriptors::Inherited;
 use crate::failure::Failure;
 use crate::frame;
 use crate::harden;
-use crate::protocol::{Control, Event, EventKind, FailureCode, KeyReply, VERSION};
+use crate::protocol::{Control, Event, EventKind, FailureCode, KeyReply, Latency, VERSION};
 use crate::unlock::{self, Unlocked};
 use crate::volume::{self, Wanted};
+use kmsfs_files::histogram::{self, Snapshot};
 use kmsfs_files::{OnTamper, Tamper};
 use kmsfs_namespace::Volume;
 use kmsfs_session::{serve, Counters, Ended, Options};
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Serves the mount until it is unmounted. `Ok`: everything is home.
@@ -46,12 +46,15 @@ struct State {
     cancel: Arc<AtomicBool>,
     /// A key came: from now on the end of the daemon does not end the engine.
     unlocked: AtomicBool,
+    /// All memory is locked.
+    locked: AtomicBool,
+    tampered: AtomicU64,
 }
 
 /// Everything up to the point where requests can be answered. Whoever waits for the key's fate is told.
 fn bring_up(mut control: UnixStream, mut key: UnixStream, outbox: &Outbox) -> Result<Mount, Failure> {
-    let brought = start(&mut control, outbox).and_then(|(wanted, debug)| {
-        let state = Arc::new(State::default());
+    let state = Arc::new(State::default());
+    let brought = start(&mut control, outbox, &state).and_then(|(wanted, debug)| {
         let watcher = Watcher { state: state.clone(), outbox: outbox.clone() };
         control::listen(control, outbox.clone(), watcher).map_err(|e| Failure::io("control channel", &e))?;
         let unlocked = unlock::receive(&mut key)?;
@@ -68,7 +71,7 @@ fn bring_up(mut control: UnixStream, mut key: UnixStream, outbox: &Outbox) -> Re
 }
 
 /// Hardens the process and reads `start`.
-fn start(control: &mut UnixStream, outbox: &Outbox) -> Result<(Wanted, bool), Failure> {
+fn start(control: &mut UnixStream, outbox: &Outbox, state: &State) -> Result<(Wanted, bool), Failure> {
     for warning in harden::process()? {
         outbox.warn(warning);
     }
@@ -83,8 +86,9 @@ fn start(control: &mut UnixStream, outbox: &Outbox) -> Result<(Wanted, bool), Fa
         return Err(Failure::usage("start: backing is not an absolute path"));
     }
     let cache_bytes = usize::try_from(cache_bytes).map_err(|_| Failure::usage("start: cacheBytes is too large"))?;
-    if let Some(warning) = harden::lock_memory(mlock)? {
-        outbox.warn(warning);
+    match harden::lock_memory(mlock)? {
+        Some(warning) => outbox.warn(warning),
+        None => state.locked.store(true, Ordering::Relaxed),
     }
     Ok((Wanted { backing, read_only, cache_bytes, writeback }, debug))
 }
@@ -96,17 +100,22 @@ fn open(
     outbox: &Outbox,
     debug: bool,
 ) -> Result<Mount, Failure> {
-    let (volume, recovery) = volume::open(wanted, unlocked, on_tamper(outbox.clone()))?;
+    let (volume, recovery) = volume::open(wanted, unlocked, on_tamper(outbox.clone(), state.clone()))?;
     // Set once, here.
     let _ = state.volume.set(volume.clone());
+    let warnings = outbox.clone();
+    volume.files().on_failure(move |why| {
+        warnings.warn(format!("{why}: nothing is written any more; unmount, find out why, and mount again"));
+    });
     outbox.send(Event::Opened { recovery });
     Ok(Mount { volume, state, writeback: wanted.writeback, debug })
 }
 
-fn on_tamper(outbox: Outbox) -> OnTamper {
-    Arc::new(move |Tamper { file, what }| {
+fn on_tamper(outbox: Outbox, state: Arc<State>) -> OnTamper {
+    Arc::new(move |Tamper { file, place, block, what }| {
+        state.tampered.fetch_add(1, Ordering::Relaxed);
         let file = file.iter().map(|byte| format!("{byte:02x}")).collect();
-        outbox.send(Event::Incident { event: EventKind::Tamper, file: Some(file), detail: Some(what) });
+        outbox.send(Event::Incident { event: EventKind::Tamper, file: Some(file), place, block, detail: Some(what) });
     })
 }
 
@@ -132,17 +141,32 @@ impl Mount {
     }
 }
 
+fn named((name, Snapshot { counts, nanos }): (&str, Snapshot)) -> (String, Latency) {
+    (name.to_owned(), Latency { counts, nanos })
+}
+
 struct Watcher {
     state: Arc<State>,
     outbox: Outbox,
 }
 
 impl Handler for Watcher {
-    fn counters(&self) -> BTreeMap<String, u64> {
-        let session = self.state.session.snapshot();
-        let volume = self.state.volume.get().map_or_else(Vec::new, |volume| volume::counters(volume));
-        let dropped = [("events_dropped".to_owned(), self.outbox.dropped())];
-        session.into_iter().chain(volume).chain(dropped).collect()
+    fn status(&self, id: u64) -> Event {
+        let volume = self.state.volume.get();
+        let flags = [
+            ("events_dropped".to_owned(), self.outbox.dropped()),
+            ("tamper_events".to_owned(), self.state.tampered.load(Ordering::Relaxed)),
+            ("memory_locked".to_owned(), u64::from(self.state.locked.load(Ordering::Relaxed))),
+        ];
+        let counters = volume.map_or_else(Vec::new, |volume| volume::counters(volume));
+        let latencies = volume.map_or_else(Vec::new, |volume| volume.files().latencies());
+        Event::Status {
+            id,
+            counters: self.state.session.snapshot().into_iter().chain(counters).chain(flags).collect(),
+            latency_bounds: histogram::BOUNDS.to_vec(),
+            latencies: self.state.session.latencies().into_iter().chain(latencies).map(named).collect(),
+            failure: volume.and_then(|volume| volume.files().failure()),
+        }
     }
 
     fn stop(&self) {

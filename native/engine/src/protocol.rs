@@ -52,12 +52,21 @@ pub enum Event {
     Status {
         id: u64,
         counters: BTreeMap<String, u64>,
+        /// Upper bounds, in nanoseconds, of the buckets of every latency.
+        latency_bounds: Vec<u64>,
+        latencies: BTreeMap<String, Latency>,
+        /// Why nothing is written any more; null while the log is sound.
+        failure: Option<String>,
     },
     #[serde(rename = "event")]
     Incident {
         event: EventKind,
         /// The file's id, 32 hex digits.
         file: Option<String>,
+        /// Where it lies in the backing directory.
+        place: Option<String>,
+        /// The number of the data block, where it is one.
+        block: Option<u64>,
         detail: Option<String>,
     },
     Warning {
@@ -74,6 +83,17 @@ pub enum Event {
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
     Tamper,
+}
+
+/// How long things took, since the mount.
+#[derive(Serialize, Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(test, derive(Deserialize, schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Latency {
+    /// One for each bound, and one for what took longer. Not cumulative.
+    pub counts: Vec<u64>,
+    /// Sum of the durations.
+    pub nanos: u64,
 }
 
 /// What recovery did.

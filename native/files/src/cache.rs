@@ -97,6 +97,8 @@ pub struct Cache {
     shards: Vec<Mutex<Shard>>,
     pub stats: CacheStats,
     locked: bool,
+    /// Bytes of a slot.
+    block: usize,
 }
 
 impl Cache {
@@ -119,11 +121,19 @@ impl Cache {
                 ghosts: VecDeque::with_capacity(each + 1),
             }));
         }
-        Ok(Cache { shards, stats: CacheStats::default(), locked })
+        Ok(Cache { shards, stats: CacheStats::default(), locked, block })
     }
     /// Whether all of its memory is locked (RLIMIT_MEMLOCK may forbid it).
     pub fn locked(&self) -> bool {
         self.locked
+    }
+    /// Bytes that it holds when it is full.
+    pub fn capacity(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().arena.slots()).sum::<usize>() * self.block
+    }
+    /// Bytes of the slots that hold something.
+    pub fn used(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().at.len()).sum::<usize>() * self.block
     }
     fn shard(&self, key: &Key) -> &Mutex<Shard> {
         // The nonce is random: its first byte spreads evenly.

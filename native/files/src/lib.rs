@@ -5,6 +5,7 @@ mod arena;
 mod cache;
 pub mod error;
 mod file;
+pub mod histogram;
 mod log;
 pub mod memory;
 mod page;
@@ -43,9 +44,14 @@ pub struct Config {
 }
 
 /// Told to the daemon: something on the volume was changed by someone without the key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tamper {
     pub file: FileId,
+    /// Where it lies in the backing directory, as far as that is known; no name in clear.
+    pub place: Option<String>,
+    /// The number of the data block, where it is one.
+    pub block: Option<u64>,
+    /// What does not fit, to follow the name of the thing.
     pub what: String,
 }
 pub type OnTamper = Arc<dyn Fn(Tamper) + Send + Sync>;

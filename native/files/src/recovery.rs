@@ -39,8 +39,8 @@ pub fn recover(shared: &Arc<Shared>, scanned: &Scanned, segments: &[Arc<dyn Segm
             continue;
         };
         if header_commit(shared, &*home)?.is_some_and(|n| n > newest.commit.number) {
-            let what = "its header is newer than the log: left alone".into();
-            (shared.on_tamper)(Tamper { file: id, what });
+            let what = "has a header newer than the log: left alone".into();
+            shared.tampered(Tamper { file: id, place: home.place(), block: None, what });
             continue;
         }
         let folded = fold(&commits, scanned.durable, shared.layout, |s| arrived(shared, &*home, s))?;

@@ -2,15 +2,19 @@
 
 use crate::cache::Cache;
 use crate::file::File;
+use crate::histogram::Histogram;
 use crate::log::Log;
-use crate::store::{FileId, Store};
+use crate::store::{FileId, Home, Store};
 use crate::{Config, OnTamper, Tamper};
 use kmsfs_format::keys::DomainKeys;
 use kmsfs_format::layout::Layout;
 use parking_lot::{Condvar, Mutex};
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Weak};
+
+/// Tamper reports remembered, so that each is made once.
+const REPORTS: usize = 4096;
 
 /// Counters for `status`, all since the mount.
 #[derive(Default)]
@@ -19,7 +23,8 @@ pub struct Stats {
     pub checkpoints: AtomicU64,
     pub straight_bytes: AtomicU64,
     pub logged_bytes: AtomicU64,
-    pub tampered: AtomicU64,
+    /// Of whole checkpoints, and of the ones that wrote nothing as well.
+    pub checkpoint_seconds: Histogram,
     /// Plaintext bytes that are in no commit yet.
     pub dirty_bytes: AtomicUsize,
 }
@@ -43,6 +48,7 @@ pub struct Shared {
     pub stop: Mutex<bool>,
     pub wake: Condvar,
     pub on_tamper: OnTamper,
+    pub reported: Mutex<HashSet<Tamper>>,
 }
 
 impl Shared {
@@ -53,11 +59,24 @@ impl Shared {
     pub fn dirty_max(&self) -> usize {
         (self.config.segment_size as usize / 4).min(1 << 20)
     }
-    /// Reports tampering and makes the error for it.
-    pub fn tampered(&self, file: FileId, what: String) -> crate::Error {
-        self.stats.tampered.fetch_add(1, Ordering::Relaxed);
-        (self.on_tamper)(Tamper { file, what: what.clone() });
+    /// Reports tampering, once, and makes the error for it.
+    pub fn tampered(&self, tamper: Tamper) -> crate::Error {
+        let what = tamper.what.clone();
+        let fresh = {
+            let mut reported = self.reported.lock();
+            if reported.len() >= REPORTS {
+                reported.clear();
+            }
+            reported.insert(tamper.clone())
+        };
+        if fresh {
+            (self.on_tamper)(tamper);
+        }
         crate::Error::Tampered(what)
+    }
+    /// The same for something in the header or the length of a file.
+    pub fn tampered_home(&self, home: &dyn Home, what: String) -> crate::Error {
+        self.tampered(Tamper { file: home.id(), place: home.place(), block: None, what })
     }
     pub fn read_only(&self) -> bool {
         self.config.read_only || self.log.failed()

@@ -28,6 +28,10 @@ pub struct RootIdentity {
 pub trait Home: Send + Sync {
     fn id(&self) -> FileId;
     fn handle(&self) -> io::Result<Handle>;
+    /// Where it lies in the store, for people; no name in clear.
+    fn place(&self) -> Option<String> {
+        None
+    }
     fn len(&self) -> io::Result<u64>;
     /// Fills `buf`; returns less than its length only at the end of the home.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;

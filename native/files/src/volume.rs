@@ -3,6 +3,7 @@
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::file::File;
+use crate::histogram::Snapshot;
 use crate::log::scan::scan;
 use crate::log::Log;
 use crate::recovery::recover;
@@ -12,10 +13,10 @@ use crate::{Config, OnTamper, Recovery};
 use kmsfs_format::keys::DomainKeys;
 use kmsfs_format::layout::Layout;
 use parking_lot::{Condvar, Mutex};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Loading is kept apart by this many locks, so that two openers of one file make one state.
 const STRIPES: usize = 64;
@@ -55,6 +56,7 @@ impl Files {
             stop: Mutex::new(false),
             wake: Condvar::new(),
             on_tamper,
+            reported: Mutex::new(HashSet::new()),
             store,
             config,
         });
@@ -150,9 +152,28 @@ impl Files {
         self.shared.read_only()
     }
 
+    /// Why nothing is written any more since the log or a home failed (docs/decisions/0006).
+    pub fn failure(&self) -> Option<String> {
+        self.shared.log.failure()
+    }
+
+    /// Has `tell` called when the mount becomes read-only for a failure; at once when it is already. Once, at most.
+    pub fn on_failure(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
+        self.shared.log.on_failure(Box::new(tell));
+    }
+
+    /// Durations by name, for `status`.
+    pub fn latencies(&self) -> Vec<(&'static str, Snapshot)> {
+        vec![
+            ("log_flush", self.shared.log.flush_seconds.snapshot()),
+            ("checkpoint", self.shared.stats.checkpoint_seconds.snapshot()),
+        ]
+    }
+
     /// Name and value of every counter, for `status`; bytes unless the name says otherwise, since the mount.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         let (s, c) = (&self.shared.stats, &self.shared.cache.stats);
+        let log = self.shared.log.usage();
         vec![
             ("commits", s.commits.load(Ordering::Relaxed)),
             ("log_flushes", self.shared.log.flushes.load(Ordering::Relaxed)),
@@ -161,10 +182,15 @@ impl Files {
             ("straight_bytes", s.straight_bytes.load(Ordering::Relaxed)),
             ("dirty_bytes", s.dirty_bytes.load(Ordering::Relaxed) as u64),
             ("pending_files", self.shared.pending.lock().len() as u64),
-            ("tamper_events", s.tampered.load(Ordering::Relaxed)),
             ("cache_hits", c.hits.load(Ordering::Relaxed)),
             ("cache_misses", c.misses.load(Ordering::Relaxed)),
             ("cache_evictions", c.evictions.load(Ordering::Relaxed)),
+            ("cache_capacity_bytes", self.shared.cache.capacity() as u64),
+            ("cache_used_bytes", self.shared.cache.used() as u64),
+            ("log_segments", log.segments),
+            ("log_segments_used", log.segments_used),
+            ("log_capacity_bytes", log.capacity),
+            ("log_used_bytes", log.used),
         ]
     }
 }
@@ -195,16 +221,18 @@ fn commit_all(shared: &Arc<Shared>) -> Result<()> {
 pub(crate) fn checkpoint(shared: &Arc<Shared>) -> Result<()> {
     // Held across the whole: a second checkpoint would only do the same again.
     let _one = shared.checkpointing.lock();
+    let started = Instant::now();
     let through = shared.log.last();
     let files = pending(shared);
     let written = files.iter().try_for_each(|f| f.write_home()).and_then(|()| Ok(shared.store.sync_all()?));
     if let Err(e) = written {
         // Its segment stays; nothing may be written over it, so nothing is written any more.
-        shared.log.fail();
+        shared.log.fail(&format!("files could not be written home: {e}"));
         return Err(e);
     }
     shared.log.checkpointed(through);
     shared.stats.checkpoints.fetch_add(1, Ordering::Relaxed);
+    shared.stats.checkpoint_seconds.since(started);
     for file in files {
         file.let_go();
     }

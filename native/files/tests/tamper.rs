@@ -6,7 +6,7 @@ mod common;
 use common::{config, open, open_with, Random, Reports, BLOCK};
 use kmsfs_files::memory::{MemoryStore, Sparse};
 use kmsfs_files::store::{FileId, Home};
-use kmsfs_files::{Error, File, Files};
+use kmsfs_files::{Error, File, Files, Tamper};
 use kmsfs_format::layout::Layout;
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ fn mount(store: &MemoryStore) -> Mounted {
     Mounted { _files: files, file, reports }
 }
 
-/// Which blocks cannot be read. Each such read is EIO and reported, in small and in large reads.
+/// Which blocks cannot be read. Each such read is EIO, in small and in large reads, and what is wrong is reported once.
 fn unreadable(store: &MemoryStore) -> Vec<u64> {
     let m = mount(store);
     let Ok(file) = &m.file else {
@@ -66,7 +66,6 @@ fn unreadable(store: &MemoryStore) -> Vec<u64> {
     let mut bad = Vec::new();
     for block in 0..BLOCKS {
         let mut buf = vec![0xFF; BLOCK as usize];
-        let before = m.reports.lock().len();
         match file.read(block * BLOCK, &mut buf) {
             Ok(n) => {
                 assert_eq!(n as u64, BLOCK.min(SIZE - block * BLOCK));
@@ -74,8 +73,12 @@ fn unreadable(store: &MemoryStore) -> Vec<u64> {
             }
             Err(e) => {
                 assert!(matches!(e, Error::Tampered(_)) && e.errno() == libc::EIO, "{e:?}");
-                assert!(m.reports.lock().len() > before, "block {block} was not reported");
-                assert!(m.reports.lock().iter().all(|t| t.file == ID));
+                let reports = m.reports.lock();
+                // A node is reported where it is first needed, and stands for all blocks below it.
+                let by_itself = |t: &Tamper| t.block == Some(block) || t.block.is_none();
+                assert!(reports.iter().any(by_itself), "block {block} was not reported");
+                assert!(reports.iter().all(|t| t.file == ID));
+                assert!(reports.iter().enumerate().all(|(i, t)| !reports[..i].contains(t)), "{reports:?}");
                 assert!(!buf.iter().any(|b| *b == byte(block, 1)), "plaintext of a block that does not authenticate");
                 bad.push(block);
             }

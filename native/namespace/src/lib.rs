@@ -6,4 +6,5 @@ pub mod ops;
 mod table;
 mod volume;
 
+pub use kmsfs_files::histogram;
 pub use volume::{OpenError, Options, Stats, Volume};

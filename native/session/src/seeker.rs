@@ -13,9 +13,11 @@ use crate::request::{Header, Operation};
 use crate::worker::answer;
 use kmsfs_namespace::ops::Handle;
 use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
 /// A seek that waits for its file's dirty pages.
 pub struct Seek {
+    pub received: Instant,
     pub header: Header,
     pub handle: Handle,
     pub offset: u64,
@@ -24,7 +26,7 @@ pub struct Seek {
 
 /// Answers seeks until every session thread has ended.
 pub fn run(device: &Device, context: &Context<'_>, seeks: &Receiver<Seek>) {
-    for Seek { header, handle, offset, whence } in seeks {
+    for Seek { received, header, handle, offset, whence } in seeks {
         device.write_back(header.node);
         let mut message = [0u8; abi::OUT_HEADER + 8];
         let mut reply = Reply::new(message.get_mut(abi::OUT_HEADER..).unwrap_or_default());
@@ -34,9 +36,10 @@ pub fn run(device: &Device, context: &Context<'_>, seeks: &Receiver<Seek>) {
             Ok(Answer::Reply) => device.reply(&mut message, header.unique, payload),
             Ok(Answer::None) => {}
             Err(errno) => {
-                context.counters.error();
+                context.counters.error(errno.0);
                 device.reply_error(header.unique, errno.0);
             }
         }
+        context.counters.answered(header.opcode, received);
     }
 }

@@ -11,6 +11,7 @@ use crate::session::{Ended, Error, Result};
 use kmsfs_namespace::ops::Errno;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::mpsc::Sender;
+use std::time::Instant;
 
 pub struct Worker {
     request: Buffer,
@@ -49,6 +50,7 @@ impl Worker {
 }
 
 fn serve_one(device: &Device, context: &Context<'_>, seek: Option<&Sender<Seek>>, request: &[u8], message: &mut [u8]) {
+    let received = Instant::now();
     let Some((header, body)) = Header::parse(request) else {
         context.counters.malformed();
         return;
@@ -56,7 +58,7 @@ fn serve_one(device: &Device, context: &Context<'_>, seek: Option<&Sender<Seek>>
     context.counters.request(header.opcode);
     let mut reply = Reply::new(message.get_mut(abi::OUT_HEADER..).unwrap_or_default());
     let answered = match body.and_then(|body| Operation::parse(&header, body)) {
-        Ok(operation) if defer(context, seek, &header, &operation) => return,
+        Ok(operation) if defer(context, seek, received, &header, &operation) => return,
         Ok(operation) => answer(context, &header, operation, &mut reply),
         Err(errno) => {
             context.counters.malformed();
@@ -71,20 +73,27 @@ fn serve_one(device: &Device, context: &Context<'_>, seek: Option<&Sender<Seek>>
         Ok(Answer::Reply) => device.reply(message, header.unique, payload),
         Ok(Answer::None) => {}
         Err(errno) => {
-            context.counters.error();
+            context.counters.error(errno.0);
             // FORGET and its like have no reply, not even an error.
             if !matches!(header.opcode, opcode::FORGET | opcode::BATCH_FORGET | opcode::NOTIFY_REPLY) {
                 device.reply_error(header.unique, errno.0);
             }
         }
     }
+    context.counters.answered(header.opcode, received);
 }
 
 /// Hands a seek in a file that is open for writing to the seeker. `false`: it is to be answered here.
-fn defer(context: &Context<'_>, seek: Option<&Sender<Seek>>, header: &Header, operation: &Operation<'_>) -> bool {
+fn defer(
+    context: &Context<'_>,
+    seek: Option<&Sender<Seek>>,
+    received: Instant,
+    header: &Header,
+    operation: &Operation<'_>,
+) -> bool {
     let (Operation::Lseek { handle, offset, whence }, Some(seek)) = (operation, seek) else { return false };
     let (header, handle, offset, whence) = (*header, *handle, *offset, *whence);
-    context.writers.any(header.node) && seek.send(Seek { header, handle, offset, whence }).is_ok()
+    context.writers.any(header.node) && seek.send(Seek { received, header, handle, offset, whence }).is_ok()
 }
 
 /// Whatever the request does, the thread goes on: a panic is that request's EIO.

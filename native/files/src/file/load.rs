@@ -42,16 +42,18 @@ impl File {
         let absent = header::is_absent(&page[..got]);
         let root = if absent {
             if !growing {
-                return Err(shared.tampered(id, "the header is missing".into()));
+                return Err(shared.tampered_home(&*home, "has lost its header".into()));
             }
             Root::empty()
         } else {
-            open_header(&shared, &keyring, id, &page)?
+            open_header(&shared, &keyring, &*home, &page)?
         };
         let physical = if absent { 0 } else { shared.layout.physical(root.size) };
         let bound = overlay.as_ref().map_or(len, |o| o.physical);
         if (!growing || overlay.is_some()) && bound != physical {
-            return Err(shared.tampered(id, format!("the length {bound} is not that of its size, {physical}")));
+            return Err(
+                shared.tampered_home(&*home, format!("has the length {bound}, not that of its size, {physical}"))
+            );
         }
         let mut growing = growing;
         if growing && overlay.is_none() && !absent && !shared.read_only() {
@@ -103,13 +105,23 @@ impl File {
     }
 }
 
-fn open_header(shared: &Shared, keyring: &Keyring, id: [u8; 16], page: &[u8; HEADER_LEN as usize]) -> Result<Root> {
-    let clear = header::parse(page).map_err(|e| shared.tampered(id, format!("the header is no header: {e:?}")))?;
-    if clear.file_id != id || clear.domain_id != shared.keys.domain_id || clear.block_shift != shared.layout.shift() {
-        return Err(shared.tampered(id, "the header is of another file".into()));
+/// The tree in a header page. Tampering when it is not this file's or does not authenticate.
+pub(super) fn open_header(
+    shared: &Shared,
+    keyring: &Keyring,
+    home: &dyn Home,
+    page: &[u8; HEADER_LEN as usize],
+) -> Result<Root> {
+    let bad = |what: &str| shared.tampered_home(home, what.into());
+    let clear = header::parse(page).map_err(|e| bad(&format!("has a header that is none: {e:?}")))?;
+    if clear.file_id != home.id()
+        || clear.domain_id != shared.keys.domain_id
+        || clear.block_shift != shared.layout.shift()
+    {
+        return Err(bad("has the header of another file"));
     }
     let key = keyring.get(clear.epoch)?;
-    header::open(page, &key).map_err(|_| shared.tampered(id, "the header does not authenticate".into()))
+    header::open(page, &key).map_err(|_| bad("has a header that does not authenticate"))
 }
 
 /// The commit number of a header at home, if it authenticates: recovery leaves a newer one alone.

@@ -3,6 +3,7 @@
 use super::{File, State};
 use crate::error::{Error, Result};
 use crate::page::Page;
+use crate::Tamper;
 use kmsfs_format::block::Entry;
 use kmsfs_format::layout::{Step, DIRECT};
 use std::sync::atomic::Ordering;
@@ -34,8 +35,14 @@ impl File {
     }
 
     pub(super) fn damaged(&self, level: u8, index: u64, what: &str) -> Error {
+        self.shared.tampered(self.tamper(level, index, what))
+    }
+
+    /// What to say of a block or node that `what`.
+    pub(super) fn tamper(&self, level: u8, index: u64, what: &str) -> Tamper {
         let piece = if level == 0 { format!("block {index}") } else { format!("node {index} of level {level}") };
-        self.shared.tampered(self.id, format!("{piece} {what}"))
+        let block = (level == 0).then_some(index);
+        Tamper { file: self.id, place: self.home.place(), block, what: format!("{piece} {what}") }
     }
 
     /// The plaintext of a node that is sealed under `entry`.

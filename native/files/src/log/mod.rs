@@ -7,6 +7,7 @@ pub mod image;
 pub mod scan;
 
 use crate::error::{Error, Result};
+use crate::histogram::Histogram;
 use crate::store::{Home, Segment, Store};
 use crate::Config;
 use kmsfs_format::block::AeadKey;
@@ -19,6 +20,7 @@ use scan::Scanned;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// More homes than this to flush at once: one syncfs is cheaper than a flush of each.
 const SYNCFS_FROM: usize = 16;
@@ -76,7 +78,24 @@ pub struct Log {
     flushed: Condvar,
     durable: AtomicU64,
     failed: AtomicBool,
+    /// Why, and who is to be told.
+    failure: Mutex<Option<String>>,
+    on_failure: Mutex<Option<OnFailure>>,
     pub flushes: AtomicU64,
+    pub flush_seconds: Histogram,
+}
+
+pub type OnFailure = Box<dyn Fn(&str) + Send + Sync>;
+
+/// How full the log is.
+pub struct Usage {
+    pub segments: u64,
+    /// Those that hold what may not be home yet, with the one that is written to.
+    pub segments_used: u64,
+    /// Bytes of records that fit.
+    pub capacity: u64,
+    /// Bytes of records since the last checkpoint.
+    pub used: u64,
 }
 
 impl Log {
@@ -109,7 +128,10 @@ impl Log {
             flushed: Condvar::new(),
             durable: AtomicU64::new(last),
             failed: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            on_failure: Mutex::new(None),
             flushes: AtomicU64::new(0),
+            flush_seconds: Histogram::default(),
         })
     }
 
@@ -142,8 +164,39 @@ impl Log {
     pub fn failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }
-    pub fn fail(&self) {
+    /// Ends writing for the life of the mount (docs/decisions/0006).
+    pub fn fail(&self, why: &str) {
         self.failed.store(true, Ordering::Release);
+        {
+            let mut failure = self.failure.lock();
+            if failure.is_some() {
+                return;
+            }
+            *failure = Some(why.to_owned());
+        }
+        // Not waited for by anybody: it puts a message into a queue.
+        if let Some(tell) = &*self.on_failure.lock() {
+            tell(why);
+        }
+    }
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().clone()
+    }
+    pub fn on_failure(&self, tell: OnFailure) {
+        let mut on_failure = self.on_failure.lock();
+        if let Some(why) = self.failure() {
+            tell(&why);
+        }
+        *on_failure = Some(tell);
+    }
+    pub fn usage(&self) -> Usage {
+        let a = self.appender.lock();
+        Usage {
+            segments: self.segments.len() as u64,
+            segments_used: a.live.len() as u64,
+            capacity: (self.segments.len() as u64 - 1) * self.max_record(),
+            used: a.bytes_since_checkpoint,
+        }
     }
     /// The longest record that fits.
     pub fn max_record(&self) -> u64 {
@@ -277,6 +330,7 @@ impl Log {
             (a.next - 1, std::mem::take(&mut a.unsynced), std::mem::take(&mut a.homes))
         };
         self.flushes.fetch_add(1, Ordering::Relaxed);
+        let started = Instant::now();
         let synced = if homes.len() >= SYNCFS_FROM {
             self.store.sync_all()
         } else {
@@ -288,9 +342,10 @@ impl Log {
         if let Err(e) = synced {
             // After a failed flush the kernel may have dropped the pages: what was appended is not known to be there,
             // and must never be assumed to be.
-            self.fail();
+            self.fail(&format!("a flush failed: {e}"));
             return Err(e.into());
         }
+        self.flush_seconds.since(started);
         self.durable.store(through, Ordering::Release);
         Ok(())
     }

@@ -174,6 +174,9 @@ impl Home for BackingHome {
     fn handle(&self) -> io::Result<Handle> {
         Ok(self.handle.clone())
     }
+    fn place(&self) -> Option<String> {
+        self.fd().ok().map(|fd| self.backing.place(fd))
+    }
     fn len(&self) -> io::Result<u64> {
         Ok(fstat(self.fd()?)?.st_size as u64)
     }

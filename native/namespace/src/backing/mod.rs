@@ -108,7 +108,7 @@ impl Backing {
                 return;
             }
         }
-        (self.on_tamper)(Tamper { file: *file, what: format!("{place} {what}") });
+        (self.on_tamper)(Tamper { file: *file, place: Some(place.to_owned()), block: None, what: what.to_owned() });
     }
 
     /// Where an open inode is in the backing directory, as far as the kernel knows.

@@ -62,7 +62,9 @@ impl Backing {
     }
     pub fn open_with(&self, config: Config, options: Options) -> Result<Arc<Volume>, OpenError> {
         let events = self.events.clone();
-        let on_tamper = Arc::new(move |t: kmsfs_files::Tamper| events.lock().unwrap().push(t.what));
+        let on_tamper = Arc::new(move |t: kmsfs_files::Tamper| {
+            events.lock().unwrap().push(format!("{} {}", t.place.unwrap_or_default(), t.what))
+        });
         Volume::open_with(&self.path, keys(), config, on_tamper, options).map(|(v, _)| v)
     }
     pub fn events(&self) -> Vec<String> {

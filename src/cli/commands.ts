@@ -5,7 +5,17 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import type { CommandModule } from "yargs";
 
 /** In the order of an operator's first day; help, manual and completion keep it. */
-export const COMMANDS = ["init", "mount", "umount", "status", "verify", "export", "key", "setup"] as const;
+export const COMMANDS = [
+  "init",
+  "mount",
+  "umount",
+  "status",
+  "metrics",
+  "verify",
+  "export",
+  "key",
+  "setup",
+] as const;
 
 export type CommandName = (typeof COMMANDS)[number];
 

@@ -3,7 +3,8 @@ import { dirname, relative, resolve } from "node:path";
 import type { ArgumentsCamelCase, Argv, CommandModule } from "yargs";
 import { errnoOf, messageOf, UserError } from "../errors.js";
 import type { ExportCounts } from "../reader/export.js";
-import { Progress, sizeText } from "./progress.js";
+import { Progress } from "./progress.js";
+import { sizeText } from "./units.js";
 import { openOptions, type UnlockArguments, withUnlockOptions } from "./unlock-options.js";
 import { problemLine } from "./verify.js";
 

@@ -18,10 +18,3 @@ export class Progress {
     if (this.#shown && this.#last > 0) process.stderr.write("\r\x1b[K");
   }
 }
-
-/** A count of bytes for people. */
-export function sizeText(bytes: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  const unit = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10));
-  return `${(bytes / 1024 ** unit).toFixed(unit === 0 ? 0 : 1)} ${units[unit]}`;
-}

@@ -1,11 +1,13 @@
 import type { Argv, CommandModule } from "yargs";
-import { UserError } from "../errors.js";
-import { resolveMountPoint } from "../mount/places.js";
-import { allStatus, type MountStatus } from "../mount/status.js";
+import { chosenMounts } from "../mount/status.js";
+import { describe } from "./status-text.js";
+import { parseInterval } from "./units.js";
 
 interface Arguments {
   dir: string | undefined;
   json: boolean;
+  watch: boolean;
+  interval: string;
 }
 
 export const command: CommandModule<object, Arguments> = {
@@ -15,54 +17,29 @@ export const command: CommandModule<object, Arguments> = {
     argv
       .positional("dir", { type: "string", describe: "only the mount there" })
       .option("json", { type: "boolean", default: false, describe: "one JSON object on standard output" })
+      .option("watch", {
+        alias: "w",
+        type: "boolean",
+        default: false,
+        describe: "what goes on, again and again until Ctrl-C; a line each where the output is no terminal",
+      })
+      .option("interval", { type: "string", default: "2", describe: "seconds between looks" })
       .example("$0 status", "every mount of this host")
-      .example("$0 status /srv/phi --json", "one mount, for a program") as Argv<Arguments>,
+      .example("$0 status /srv/phi --json", "one mount, for a program")
+      .example("$0 status --watch", "requests and bytes a second, latencies, hits") as Argv<Arguments>,
   handler: async (argv) => {
-    const mounts = await chosen(argv.dir);
+    if (argv.watch) {
+      const { watch } = await import("./status-watch.js");
+      const seconds = parseInterval(argv.interval, "interval");
+      // A mount that is not there is an error now; one that goes later is not.
+      await chosenMounts(argv.dir);
+      const look = () => chosenMounts(argv.dir).catch(() => []);
+      await watch({ seconds, json: argv.json, look });
+      return;
+    }
+    const mounts = await chosenMounts(argv.dir);
     if (argv.json) console.log(JSON.stringify({ mounts }, null, 2));
     else if (mounts.length === 0) console.log("nothing is mounted");
     else console.log(mounts.map(describe).join("\n\n"));
   },
 };
-
-async function chosen(dir: string | undefined): Promise<MountStatus[]> {
-  const all = await allStatus();
-  if (dir === undefined) return all;
-  const found = all.filter((mount) => mount.dir === resolved(dir));
-  if (found.length > 0) return found;
-  throw new UserError("NotMounted", `no kmsfs mount on ${dir}`, "kmsfs status lists the mounts");
-}
-
-function resolved(dir: string): string {
-  try {
-    return resolveMountPoint(dir);
-  } catch {
-    return dir;
-  }
-}
-
-const CONDITIONS: Readonly<Record<MountStatus["condition"], string>> = {
-  mounted: "mounted",
-  unwatched: "mounted, its daemon is gone, the engine serves on",
-  detached: "detached, still written or held open",
-  dead: "dead: kmsfs umount clears it",
-  unrecorded: "mounted, nothing in the run directory tells of it",
-};
-
-function describe(mount: MountStatus): string {
-  const rows: [string, string | number | null][] = [
-    ["state", CONDITIONS[mount.condition]],
-    ["volume", mount.uuid],
-    ["since", mount.since],
-    ["options", mount.options.join(",") || null],
-    ["daemon", mount.daemonPid],
-    ["engine", mount.enginePid],
-    ["log", mount.log],
-    ["tampering", mount.tamperEvents || null],
-    ["not stopped", mount.stopRefused],
-    ...mount.warnings.map((warning): [string, string] => ["warning", warning]),
-    ...Object.entries(mount.counters ?? {}),
-  ];
-  const lines = rows.flatMap(([name, value]) => (value === null ? [] : [`  ${name.padEnd(20)} ${value}`]));
-  return [`${mount.backing} on ${mount.dir}`, ...lines].join("\n");
-}

@@ -2,7 +2,8 @@ import type { ArgumentsCamelCase, Argv, CommandModule } from "yargs";
 import { UserError } from "../errors.js";
 import type { Counts, Problem, VerifyResult } from "../reader/verify.js";
 import { ExitCode } from "./exit-codes.js";
-import { Progress, sizeText } from "./progress.js";
+import { Progress } from "./progress.js";
+import { sizeText } from "./units.js";
 import { openOptions, type UnlockArguments, withUnlockOptions } from "./unlock-options.js";
 
 interface Options extends UnlockArguments {

@@ -104,8 +104,10 @@ export class ControlServer {
       if (/^(GET|HEAD) /.test(chunk.toString("latin1", 0, 5))) {
         socket.off("data", onData);
         socket.pause();
-        socket.unshift(chunk);
         this.#http.emit("connection", socket);
+        // After the server's own listeners are there.
+        socket.unshift(chunk);
+        process.nextTick(() => socket.resume());
         return;
       }
       let requests: string[];

@@ -1,8 +1,10 @@
 /** What is mounted, from the daemons that answer and from /proc for those that do not. */
 
+import { UserError } from "../errors.js";
 import type { LiveStatus } from "./control.js";
 import { liveStatus } from "./control-client.js";
 import { FS_TYPE, type MountEntry, mountAt, readMounts } from "./mountinfo.js";
+import { resolveMountPoint } from "./places.js";
 import { isAlive } from "./process-id.js";
 import { type ProcessStats, processStats } from "./process-stats.js";
 import type { Counters, EngineStatus, OpenedMessage } from "./protocol.js";
@@ -53,6 +55,23 @@ export async function allStatus(): Promise<MountStatus[]> {
   );
   const unrecorded = visible.filter((entry) => !known.has(entry.mountPoint)).map(unrecordedStatus);
   return [...recorded.filter((status) => status !== undefined), ...unrecorded];
+}
+
+/** Those, or the one at `dir`. Throws UserError (NotMounted). */
+export async function chosenMounts(dir: string | undefined): Promise<MountStatus[]> {
+  const all = await allStatus();
+  if (dir === undefined) return all;
+  const found = all.filter((mount) => mount.dir === resolved(dir));
+  if (found.length > 0) return found;
+  throw new UserError("NotMounted", `no kmsfs mount on ${dir}`, "kmsfs status lists the mounts");
+}
+
+function resolved(dir: string): string {
+  try {
+    return resolveMountPoint(dir);
+  } catch {
+    return dir;
+  }
 }
 
 async function statusOf(state: MountState): Promise<MountStatus | undefined> {

@@ -15,3 +15,6 @@ done
 engine=prebuilt/linux-x64/kmsfs-engine
 [ -x "$engine" ] || fail "$engine is missing: pack on x86-64, with the static C library (Debian: libc6-dev)"
 if readelf --program-headers "$engine" | grep -q INTERP; then fail "$engine is not statically linked"; fi
+
+# postpack removes it.
+node scripts/shrinkwrap.mjs

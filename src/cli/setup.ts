@@ -10,17 +10,18 @@ interface Arguments {
   prefix: string;
   root: string;
   command: string | undefined;
+  package: string | undefined;
   uninstall: boolean;
   "dry-run": boolean;
   "build-engine": boolean;
 }
 
 const NOTES = `It writes, and --uninstall removes:
-  /sbin/mount.kmsfs, /sbin/umount.fuse.kmsfs   for mount(8), umount(8) and fstab
-  PREFIX/lib/systemd/system/                   units
-  PREFIX/share/man/                            manual pages
-  PREFIX/share/                                completions for bash, zsh and fish
-  PREFIX/lib/kmsfs/setup.json                  the list of what was written
+  /sbin/{mount,umount}.kmsfs, .fuse.kmsfs  links to the helper of mount(8), umount(8) and fstab
+  PREFIX/lib/systemd/system/               units
+  PREFIX/share/man/                        manual pages
+  PREFIX/share/                            completions for bash, zsh and fish
+  PREFIX/lib/kmsfs/setup.json              the list of what was written
 A file that somebody else wrote, or changed since, is neither replaced nor removed.`;
 
 /** Where services and mount(8) find commands. */
@@ -54,7 +55,12 @@ export const command: CommandModule<object, Arguments> = {
       .option("command", {
         type: "string",
         nargs: 1,
-        describe: "the kmsfs that helpers and units call, when it is not this one",
+        describe: "the kmsfs that units call, when it is not this one",
+      })
+      .option("package", {
+        type: "string",
+        nargs: 1,
+        describe: "where the npm package will lie, when it is not here",
       })
       .example("$0 setup", "make mount -t kmsfs, systemctl and man know kmsfs")
       .example("$0 setup --uninstall", "before npm uninstall -g kmsfs")
@@ -85,14 +91,15 @@ async function install(argv: Arguments, prefix: string, system: import("../setup
   const { planFiles, planLauncher } = await import("../setup/plan.js");
   const { buildEngine, hasEngine } = await import("../setup/engine.js");
   if (!argv["dry-run"] && (argv["build-engine"] || !hasEngine())) buildEngine();
+  const packageDir = absolute(given(argv.package, "--package") ?? packageRoot(), "--package");
   const named = given(argv.command, "--command");
-  if (named !== undefined)
-    return system.install(planFiles({ prefix, command: absolute(named, "--command") }));
-
+  if (named !== undefined) {
+    return system.install(planFiles({ prefix, packageDir, command: absolute(named, "--command") }));
+  }
   const found = commandOnPath();
-  if (found !== undefined) return system.install(planFiles({ prefix, command: found }));
-  const launcher = planLauncher(prefix, process.execPath, join(packageRoot(), "dist/cli/main.js"));
-  return system.install([launcher, ...planFiles({ prefix, command: launcher.path })]);
+  if (found !== undefined) return system.install(planFiles({ prefix, packageDir, command: found }));
+  const launcher = planLauncher(prefix, process.execPath, join(packageDir, "dist/cli/main.js"));
+  return system.install([launcher, ...planFiles({ prefix, packageDir, command: launcher.path })]);
 }
 
 /** This very command, when a service finds both it and Node by its PATH. */

@@ -45,6 +45,10 @@ const VALUE_NAMES: Readonly<Record<string, string>> = {
   context: "NAME=VALUE",
   "block-size": "BYTES",
   "log-segment-size": "MIB",
+  prefix: "DIR",
+  root: "DIR",
+  package: "DIR",
+  command: "FILE",
 };
 
 /** Methods of yargs that change how a command parses and not what its documents say. */

@@ -4,19 +4,23 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { packageRoot } from "../package-root.js";
 
-export interface PlannedFile {
-  /** Absolute, as the running system will see it */
-  readonly path: string;
-  readonly content: Buffer;
-  readonly mode: number;
-}
+/** `path` is absolute, as the running system will see it. */
+export type PlannedFile =
+  | { readonly path: string; readonly content: Buffer; readonly mode: number }
+  | { readonly path: string; readonly link: string };
 
 export interface Places {
   /** /usr/local, or /usr for a distribution's package */
   readonly prefix: string;
-  /** The command that helpers and units call */
+  /** The command that units call */
   readonly command: string;
+  /** Where the npm package lies */
+  readonly packageDir: string;
 }
+
+/** One program under the names by which mount(8) and umount(8) look for it; it finds its package by the link. */
+const HELPER = "scripts/mount.kmsfs";
+const HELPER_NAMES = ["mount.kmsfs", "mount.fuse.kmsfs", "umount.kmsfs", "umount.fuse.kmsfs"];
 
 /** The command as the files of the package spell it. */
 const WRITTEN_COMMAND = "/usr/bin/kmsfs";
@@ -24,17 +28,15 @@ const WRITTEN_COMMAND = "/usr/bin/kmsfs";
 const UNIT = /\.(service|socket|target|timer|path|slice)$/;
 
 /** Helpers for mount(8), units, manual pages and completions. */
-export function planFiles({ prefix, command }: Places): PlannedFile[] {
+export function planFiles({ prefix, command, packageDir }: Places): PlannedFile[] {
   // mount(8) looks in /sbin alone, which is /usr/sbin wherever a package installs to /usr.
   const sbin = prefix === "/usr" ? "/usr/sbin" : "/sbin";
   return [
-    ...filesOf("sbin").map((name) => planned(`sbin/${name}`, join(sbin, name), 0o755, command)),
+    ...HELPER_NAMES.map((name) => ({ path: join(sbin, name), link: join(packageDir, HELPER) })),
     ...filesOf("systemd")
       .filter((name) => UNIT.test(name))
-      .map((name) => planned(`systemd/${name}`, join(prefix, "lib/systemd/system", name), 0o644, command)),
-    ...filesOf("share").map((name) =>
-      planned(`share/${name}`, join(prefix, "share", name), 0o644, undefined),
-    ),
+      .map((name) => planned(`systemd/${name}`, join(prefix, "lib/systemd/system", name), command)),
+    ...filesOf("share").map((name) => planned(`share/${name}`, join(prefix, "share", name), undefined)),
   ];
 }
 
@@ -45,7 +47,8 @@ export function planLauncher(prefix: string, node: string, script: string): Plan
   return { path: join(prefix, "lib/kmsfs/kmsfs"), content, mode: 0o755 };
 }
 
-function planned(source: string, path: string, mode: number, command: string | undefined): PlannedFile {
+function planned(source: string, path: string, command: string | undefined): PlannedFile {
+  const mode = 0o644;
   const content = readFileSync(join(packageRoot(), source));
   if (command === undefined) return { path, content, mode };
   return { path, content: Buffer.from(content.toString().replaceAll(WRITTEN_COMMAND, command)), mode };

@@ -1,7 +1,17 @@
 /** Puts the planned files in place and takes them away again, and nothing that somebody else wrote. */
 
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { errnoOf, messageOf, UserError } from "../errors.js";
 import type { PlannedFile } from "./plan.js";
@@ -11,7 +21,7 @@ export interface Change {
   readonly path: string;
 }
 
-/** What an earlier set-up wrote: paths and the SHA-256 of their contents. */
+/** What an earlier set-up wrote: paths, and the SHA-256 of their contents or where they link to. */
 type Manifest = Readonly<Record<string, string>>;
 
 /** `root` stands before every path, for staging; the manifest is a file of the running system's paths below it. */
@@ -28,23 +38,23 @@ export class SystemFiles {
    */
   install(files: readonly PlannedFile[]): Change[] {
     const before = this.#manifest();
-    const foreign = files.find(({ path, content }) => {
-      const found = this.#hashOf(path);
-      return found !== undefined && found !== hash(content) && found !== before[path];
+    const foreign = files.find((file) => {
+      const found = this.#stateOf(file.path);
+      return found !== undefined && found !== wantedState(file) && found !== before[file.path];
     });
     if (foreign !== undefined) {
       const hint = "move it away, or remove it";
       throw new UserError("Usage", `${foreign.path} is there, and not as kmsfs setup wrote it`, hint);
     }
     const changes = files.map((file): Change => {
-      if (this.#hashOf(file.path) === hash(file.content)) return { kind: "keep", path: file.path };
+      if (this.#stateOf(file.path) === wantedState(file)) return { kind: "keep", path: file.path };
       this.#write(file);
       return { kind: "write", path: file.path };
     });
     const wanted = new Set(files.map(({ path }) => path));
     const gone = Object.keys(before).filter((path) => !wanted.has(path));
     changes.push(...this.#remove(gone, before));
-    const manifest = Object.fromEntries(files.map(({ path, content }) => [path, hash(content)]));
+    const manifest = Object.fromEntries(files.map((file) => [file.path, wantedState(file)]));
     const content = Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`);
     this.#write({ path: this.manifestPath, content, mode: 0o644 });
     return changes;
@@ -63,7 +73,7 @@ export class SystemFiles {
 
   #remove(paths: readonly string[], manifest: Manifest): Change[] {
     return paths.flatMap((path): Change[] => {
-      const found = this.#hashOf(path);
+      const found = this.#stateOf(path);
       if (found === undefined) return [];
       if (found !== manifest[path]) return [{ kind: "leave", path }];
       if (!this.dryRun) this.#asRoot(path, () => rmSync(this.#at(path)));
@@ -71,14 +81,17 @@ export class SystemFiles {
     });
   }
 
-  #write({ path, content, mode }: PlannedFile): void {
+  #write(file: PlannedFile): void {
     if (this.dryRun) return;
-    const at = this.#at(path);
-    this.#asRoot(path, () => {
+    const at = this.#at(file.path);
+    const fresh = `${at}.kmsfs-new`;
+    this.#asRoot(file.path, () => {
       mkdirSync(dirname(at), { recursive: true, mode: 0o755 });
+      rmSync(fresh, { force: true });
+      if ("link" in file) symlinkSync(file.link, fresh);
+      else writeFileSync(fresh, file.content, { mode: file.mode, flush: true });
       // Whoever runs the old one meanwhile reads it to its end.
-      writeFileSync(`${at}.kmsfs-new`, content, { mode, flush: true });
-      renameSync(`${at}.kmsfs-new`, at);
+      renameSync(fresh, at);
     });
   }
 
@@ -93,17 +106,20 @@ export class SystemFiles {
     }
   }
 
-  #hashOf(path: string): string | undefined {
+  #stateOf(path: string): string | undefined {
     const at = this.#at(path);
-    return existsSync(at) ? hash(readFileSync(at)) : undefined;
+    const found = lstatSync(at, { throwIfNoEntry: false });
+    if (found === undefined) return undefined;
+    if (found.isSymbolicLink()) return linkState(readlinkSync(at));
+    return found.isFile() ? hash(readFileSync(at)) : "no file";
   }
 
   #manifest(): Manifest {
     const at = this.#at(this.manifestPath);
-    if (!existsSync(at)) return {};
     try {
       return JSON.parse(readFileSync(at, "utf8")) as Manifest;
     } catch (error) {
+      if (errnoOf(error) === "ENOENT") return {};
       throw new UserError(
         "Unexpected",
         `${at} cannot be read: ${messageOf(error)}`,
@@ -115,6 +131,14 @@ export class SystemFiles {
   #at(path: string): string {
     return join(this.root, path);
   }
+}
+
+function wantedState(file: PlannedFile): string {
+  return "link" in file ? linkState(file.link) : hash(file.content);
+}
+
+function linkState(target: string): string {
+  return `-> ${target}`;
 }
 
 function hash(content: Buffer): string {

@@ -3,10 +3,11 @@
 import {
   appendFileSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
-  statSync,
+  readlinkSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -15,7 +16,7 @@ import { runKmsfs, Scratch } from "../support/run-kmsfs.js";
 
 function filesBelow(directory: string): string[] {
   return readdirSync(directory, { recursive: true, encoding: "utf8" })
-    .filter((name) => statSync(join(directory, name)).isFile())
+    .filter((name) => !lstatSync(join(directory, name)).isDirectory())
     .sort();
 }
 
@@ -59,10 +60,13 @@ t.test("--dry-run tells of the same files and writes none", async (t) => {
   t.not(filesBelow(root).length, 0);
 });
 
-t.test("helpers and units call the command that was named, by its whole path", async (t) => {
+t.test("helpers link into the package, and units call the command, that were named", async (t) => {
   const { root, setup } = staged(t);
-  t.equal((await setup("--command", "/opt/x/kmsfs")).code, "Ok");
-  for (const name of filesBelow(root).filter((name) => /^sbin\/|\.service$/.test(name))) {
+  t.equal((await setup("--command", "/opt/x/kmsfs", "--package", "/opt/lib/x")).code, "Ok");
+  for (const name of ["mount.kmsfs", "mount.fuse.kmsfs", "umount.kmsfs", "umount.fuse.kmsfs"]) {
+    t.equal(readlinkSync(join(root, "sbin", name)), "/opt/lib/x/scripts/mount.kmsfs");
+  }
+  for (const name of filesBelow(root).filter((name) => /\.service$/.test(name))) {
     const text = readFileSync(join(root, name), "utf8");
     t.match(text, /\/opt\/x\/kmsfs/, name);
     t.notMatch(text, /\/usr\/bin\/kmsfs/, name);

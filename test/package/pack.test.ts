@@ -16,10 +16,10 @@ interface Packed {
 const scratch = new Scratch();
 t.teardown(() => scratch.remove());
 
-/** A PATH with node, sh, util-linux and attr: no compiler, no cargo, no git. */
+/** A PATH with node, sh, coreutils, util-linux and attr: no compiler, no cargo, no git. */
 const tools = scratch.file("tools");
 mkdirSync(tools);
-for (const tool of ["sh", "env", "mount", "umount", "findmnt", "flock", "getfattr", "setfattr"]) {
+for (const tool of ["sh", "env", "mount", "umount", "findmnt", "flock", "cat", "getfattr", "setfattr"]) {
   const found = spawnSync("sh", ["-c", `command -v ${tool}`], { encoding: "utf8" }).stdout.trim();
   symlinkSync(found, join(tools, tool));
 }

@@ -16,11 +16,20 @@ const AUTHORIZATION =
 const sha256 = (data: string | Buffer) => createHash("sha256").update(data).digest("hex");
 const hmac = (key: string | Buffer, data: string) => createHmac("sha256", key).update(data).digest();
 
-/** Verifies the signature of a request to KMS; refuses with the error type that AWS gives. */
+export interface SignedService {
+  readonly name: string;
+  /** beside `host`: headers that must be signed */
+  readonly headers: readonly string[];
+}
+
+export const KMS: SignedService = { name: "kms", headers: ["x-amz-target"] };
+
+/** Verifies a request's signature; refuses with the error type that AWS gives. */
 export function verifySignature(
   request: IncomingMessage,
   body: Buffer,
   credentials: Credentials,
+  expected: SignedService = KMS,
 ): SignatureVerdict {
   const header = request.headers.authorization;
   if (header === undefined) {
@@ -39,17 +48,20 @@ export function verifySignature(
   }
   const signed = names.split(";");
   if (
-    service !== "kms" ||
+    service !== expected.name ||
     !date.startsWith(day) ||
-    !["host", "x-amz-target"].every((n) => signed.includes(n))
+    !["host", ...expected.headers].every((n) => signed.includes(n))
   ) {
     return { ok: false, type: "InvalidSignatureException", message: "scope or signed headers are wrong" };
   }
   const canonicalHeaders = signed.map((name) => `${name}:${String(request.headers[name]).trim()}\n`).join("");
-  const canonical = [request.method, "/", "", canonicalHeaders, names, sha256(body)].join("\n");
-  const scope = `${day}/${region}/kms/aws4_request`;
+  const [path = "/", query = ""] = String(request.url).split("?");
+  const payload = request.headers["x-amz-content-sha256"];
+  const hash = payload === "UNSIGNED-PAYLOAD" ? payload : sha256(body);
+  const canonical = [request.method, path, canonicalQuery(query), canonicalHeaders, names, hash].join("\n");
+  const scope = `${day}/${region}/${service}/aws4_request`;
   const toSign = ["AWS4-HMAC-SHA256", date, scope, sha256(canonical)].join("\n");
-  const key = ["kms", "aws4_request"].reduce(
+  const key = [service, "aws4_request"].reduce(
     hmac,
     hmac(hmac(`AWS4${credentials.secretAccessKey}`, day), region),
   );
@@ -58,4 +70,14 @@ export function verifySignature(
     return { ok: false, type: "InvalidSignatureException", message };
   }
   return { ok: true, region };
+}
+
+/** Sorted by name, percent-encoded as RFC 3986 has it. */
+function canonicalQuery(query: string): string {
+  const encode = (text: string) =>
+    encodeURIComponent(text).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
+  return [...new URLSearchParams(query.replaceAll("+", "%2B"))]
+    .map(([name, value]) => `${encode(name)}=${encode(value)}`)
+    .sort()
+    .join("&");
 }

@@ -14,6 +14,7 @@ export const COMMANDS = [
   "verify",
   "export",
   "key",
+  "snapshot",
   "setup",
 ] as const;
 

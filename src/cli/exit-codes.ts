@@ -30,6 +30,13 @@ export const ExitCode = {
   KmsTimeout: 27,
   NoRegion: 28,
   KeyFile: 29,
+  NoSuchSnapshot: 40,
+  EbsDenied: 41,
+  EbsUnreachable: 42,
+  SnapshotTarget: 43,
+  SnapshotDiffers: 44,
+  SnapshotManifest: 45,
+  Interrupted: 130,
 } as const;
 
 export type ExitCodeName = keyof typeof ExitCode;

@@ -39,6 +39,18 @@ export class Scratch {
   }
 }
 
+/** The command as a process of its own, for tests that interrupt it. */
+export function spawnKmsfs(
+  args: readonly string[],
+  env: Record<string, string>,
+  nodeOptions: readonly string[] = [],
+) {
+  // Through env(1), because tap adds its own instruments to the environment of every process that a test starts.
+  const settings = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+  const command = ["-i", ...settings, process.execPath, ...nodeOptions, MAIN, ...args];
+  return spawn("env", command, { stdio: "pipe" });
+}
+
 export function runKmsfs(
   args: readonly string[],
   env: Record<string, string>,
@@ -46,11 +58,7 @@ export function runKmsfs(
   nodeOptions: readonly string[] = [],
 ): Promise<Outcome> {
   return new Promise((done, failed) => {
-    // Through env(1), because tap adds its own instruments to the environment of every process that a test starts.
-    const settings = Object.entries(env).map(([name, value]) => `${name}=${value}`);
-    const child = spawn("env", ["-i", ...settings, process.execPath, ...nodeOptions, MAIN, ...args], {
-      stdio: "pipe",
-    });
+    const child = spawnKmsfs(args, env, nodeOptions);
     let stdout = "";
     let stderr = "";
     child.stdout.on("data", (chunk: Buffer) => {

@@ -1,4 +1,5 @@
 import { Progress } from "./progress.js";
+import { durationText } from "./units.js";
 
 const WIDTH = 24;
 
@@ -33,12 +34,4 @@ export class Bar {
     const rate = (done - this.#from.done) / seconds;
     return rate > 0 && seconds > 1 ? `${durationText((total - done) / rate)} left` : "";
   }
-}
-
-/** "1:02:03", "2:03" */
-export function durationText(seconds: number): string {
-  const whole = Math.max(0, Math.round(seconds));
-  const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
-  const two = (n: number) => String(n).padStart(2, "0");
-  return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
 }

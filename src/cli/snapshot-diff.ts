@@ -1,7 +1,7 @@
 import type { Argv, CommandModule } from "yargs";
 import { BLOCK_BYTES } from "../snapshot/blocks.js";
-import { sizeText } from "./progress.js";
 import { type SessionArguments, snapshotId, withEbs, withSessionOptions } from "./snapshot-session.js";
+import { sizeText } from "./units.js";
 
 interface Arguments extends SessionArguments {
   first: string;

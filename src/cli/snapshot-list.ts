@@ -1,7 +1,7 @@
 import type { Argv, CommandModule } from "yargs";
 import { messageOf } from "../errors.js";
 import { BLOCK_BYTES } from "../snapshot/blocks.js";
-import { sizeText } from "./progress.js";
+import { sizeText } from "./units.js";
 
 interface Arguments {
   json: boolean;

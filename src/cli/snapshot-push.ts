@@ -1,8 +1,8 @@
 import type { Argv, CommandModule } from "yargs";
 import { UserError } from "../errors.js";
 import { BLOCK_BYTES } from "../snapshot/blocks.js";
-import { sizeText } from "./progress.js";
 import { type SessionArguments, snapshotId, withEbs, withSessionOptions } from "./snapshot-session.js";
+import { sizeText } from "./units.js";
 
 interface Arguments extends SessionArguments {
   source: string;

@@ -20,6 +20,7 @@ const AS_EXT4 = [
   "times.py",
   "users.py",
   "limits.py",
+  "acls.py",
 ];
 
 for (const [caching, options] of [

@@ -288,9 +288,11 @@ impl Record {
             && any(&|o| o.gid == has.gid)
     }
 
-    /// Whether an inode whose ACLs hash to `has` is the one that the record describes.
+    /// Whether an inode whose ACLs hash to `has` is the one that the record describes. As the old hash, that of two
+    /// absent ACLs says that there was none.
     pub fn accepts_acl(&self, has: Option<&AclHash>) -> bool {
-        has == self.acl.as_ref() || (self.old_acl.is_some() && has == self.old_acl.as_ref())
+        has == self.acl.as_ref()
+            || self.old_acl.as_ref().is_some_and(|old| *old == has.copied().unwrap_or_else(|| acl_hash(None, None)))
     }
 }
 
@@ -386,6 +388,21 @@ mod tests {
         let device = &samples()[1];
         assert!(device.accepts(Kind::BlockDevice, &OWNER, Device { major: 259, minor: 70_000 }));
         assert!(!device.accepts(Kind::BlockDevice, &OWNER, Device { major: 259, minor: 1 }));
+    }
+
+    #[test]
+    fn acls_are_accepted_as_new_or_old_and_none_before_has_a_hash() {
+        let mut r = samples().remove(0);
+        let (none, one, two) = (acl_hash(None, None), [1; 16], [2; 16]);
+        assert!(r.accepts_acl(None) && !r.accepts_acl(Some(&one)));
+        r.acl = Some(one);
+        assert!(r.accepts_acl(Some(&one)) && !r.accepts_acl(Some(&two)) && !r.accepts_acl(None));
+        r.old_acl = Some(none);
+        assert!(r.accepts_acl(Some(&one)) && r.accepts_acl(None) && !r.accepts_acl(Some(&two)));
+        r.old_acl = Some(two);
+        assert!(r.accepts_acl(Some(&one)) && r.accepts_acl(Some(&two)) && !r.accepts_acl(None));
+        r.acl = None;
+        assert!(!r.accepts_acl(Some(&one)) && r.accepts_acl(Some(&two)) && r.accepts_acl(None));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Directories, names, links, attributes and records over a backing directory.
 
+mod acl;
 pub mod backing;
 mod fault;
 pub mod ops;

@@ -31,12 +31,14 @@ pub const ROOT: NodeId = NodeId(1);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Handle(pub u64);
 
-/// Who asks. `group` is the caller's fsgid.
+/// Who asks. `uid` and `gid` are those for file access (fsuid, fsgid).
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
     pub uid: u32,
     pub gid: u32,
     pub pid: u32,
+    /// Of a request that makes something; else 0.
+    pub umask: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -128,7 +130,10 @@ pub trait FileSystem: Send + Sync {
     fn getattr(&self, node: NodeId, handle: Option<Handle>) -> Result<Attr>;
     fn setattr(&self, caller: Caller, node: NodeId, set: &SetAttr) -> Result<Attr>;
     fn readlink(&self, node: NodeId) -> Result<Vec<u8>>;
-    /// `mode` has the type bits; the umask is already applied where the kernel applies it.
+    /// Whether ACLs are kept, as the `system.posix_acl_*` xattrs. They are for the kernel to check, and for the file system
+    /// to change with the mode and to hand down from directories.
+    fn keeps_acls(&self) -> bool;
+    /// `mode` has the type bits; the umask is not applied yet, as with a default ACL it has no part.
     fn mknod(&self, caller: Caller, parent: NodeId, name: &[u8], mode: u32, major: u32, minor: u32) -> Result<Entry>;
     fn mkdir(&self, caller: Caller, parent: NodeId, name: &[u8], mode: u32) -> Result<Entry>;
     fn symlink(&self, caller: Caller, parent: NodeId, name: &[u8], target: &[u8]) -> Result<Entry>;
@@ -173,8 +178,8 @@ pub trait FileSystem: Send + Sync {
 
     fn statfs(&self) -> Result<Statfs>;
     fn getxattr(&self, node: NodeId, name: &[u8]) -> Result<Vec<u8>>;
-    /// `flags`: XATTR_CREATE, XATTR_REPLACE.
-    fn setxattr(&self, node: NodeId, name: &[u8], value: &[u8], flags: u32) -> Result<()>;
+    /// `flags`: XATTR_CREATE, XATTR_REPLACE. `kill_sgid`: setgid goes with an access ACL (FUSE_SETXATTR_ACL_KILL_SGID).
+    fn setxattr(&self, node: NodeId, name: &[u8], value: &[u8], flags: u32, kill_sgid: bool) -> Result<()>;
     /// Names, each ended by NUL, as listxattr(2) gives them.
     fn listxattr(&self, node: NodeId) -> Result<Vec<u8>>;
     fn removexattr(&self, node: NodeId, name: &[u8]) -> Result<()>;

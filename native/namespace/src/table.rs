@@ -1,5 +1,6 @@
 //! The inode table: nodes that are open or were recently used. All others are rebuilt from their ids.
 
+use crate::backing::acl::Acls;
 use crate::backing::fds::Token;
 use crate::ops::{NodeId, ROOT};
 use kmsfs_files::store::Handle;
@@ -23,6 +24,8 @@ pub struct Node {
     /// Open directory handles and the like that keep the node here.
     pub opens: AtomicU32,
     used: AtomicBool,
+    /// Its ACLs once they were verified. Stored under the inode's lock, or when the inode was just made.
+    acls: Mutex<Option<Arc<Acls>>>,
     /// What the kernel holds, counted for synthetic ids only: they cannot be rebuilt.
     lookups: Mutex<u64>,
     /// The last link is gone: this keeps the inode for whoever still refers to it.
@@ -40,9 +43,27 @@ impl Node {
             plain: AtomicBool::new(false),
             opens: AtomicU32::new(0),
             used: AtomicBool::new(true),
+            acls: Mutex::new(None),
             lookups: Mutex::new(0),
             orphan: Mutex::new(None),
         }
+    }
+
+    pub fn acls(&self) -> Option<Arc<Acls>> {
+        self.acls.lock().clone()
+    }
+
+    pub fn set_acls(&self, acls: Arc<Acls>) {
+        *self.acls.lock() = Some(acls);
+    }
+
+    /// Those of a new inode, unless somebody changed them since.
+    pub fn first_acls(&self, acls: &Arc<Acls>) {
+        self.acls.lock().get_or_insert_with(|| acls.clone());
+    }
+
+    pub fn forget_acls(&self) {
+        *self.acls.lock() = None;
     }
 
     /// Keeps the inode alive until the kernel forgets the node.

@@ -210,8 +210,8 @@ fn a_changed_target_xattr_or_sidecar_is_refused() {
     let long = [b'l'; 200];
     let f = put(&v, R, &long, b"x");
     let s = v.symlink(ME, R, b"far", &[b't'; 3000]).unwrap().node;
-    v.setxattr(f, b"user.a", b"1", 0).unwrap();
-    v.setxattr(f, b"user.b", b"2", 0).unwrap();
+    v.setxattr(f, b"user.a", b"1", 0, false).unwrap();
+    v.setxattr(f, b"user.b", b"2", 0, false).unwrap();
     let path = root_path(&b, &long);
 
     let sealed = |name: &[u8]| {

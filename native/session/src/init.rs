@@ -17,6 +17,13 @@ pub struct Offer {
     flags: u64,
 }
 
+/// What of a session is not the same for all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wanted {
+    pub writeback: bool,
+    pub acls: bool,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// A newer major version: the kernel asks again in ours.
@@ -49,11 +56,17 @@ impl Offer {
 
     /// What is wanted and offered. Not wanted, on purpose: ATOMIC_O_TRUNC (a truncation comes as SETATTR and is one
     /// code path), POSIX_LOCKS and FLOCK_LOCKS (local to the kernel: the volume has one mount), AUTO_INVAL_DATA and
-    /// EXPLICIT_INVAL_DATA (nobody else changes the volume), DONT_MASK (goes with POSIX ACLs), SPLICE_*.
-    fn taken(&self, writeback: bool) -> u64 {
+    /// EXPLICIT_INVAL_DATA (nobody else changes the volume), SPLICE_*.
+    ///
+    /// DONT_MASK always: the umask then comes with the request (fuse_create_open, create_new_entry in fs/fuse/dir.c), and the
+    /// file system knows whether a default ACL stands in its place. POSIX_ACL where there can be ACLs: the kernel asks
+    /// for them and caches them, checks by them (fuse_get_inode_acl in fs/fuse/acl.c), and turns default_permissions on.
+    /// Without it nothing is asked, and what a program sets or gets itself is EOPNOTSUPP.
+    fn taken(&self, wanted: Wanted) -> u64 {
         let mut want = flag::ASYNC_READ
             | flag::EXPORT_SUPPORT
             | flag::BIG_WRITES
+            | flag::DONT_MASK
             | flag::DO_READDIRPLUS
             | flag::READDIRPLUS_AUTO
             | flag::ASYNC_DIO
@@ -62,17 +75,26 @@ impl Offer {
             | flag::MAX_PAGES
             | flag::CACHE_SYMLINKS
             | flag::HANDLE_KILLPRIV_V2
+            | flag::SETXATTR_EXT
             | flag::INIT_EXT
             | flag::DIRECT_IO_ALLOW_MMAP;
-        if writeback {
+        if wanted.writeback {
             want |= flag::WRITEBACK_CACHE;
+        }
+        if wanted.acls {
+            want |= flag::POSIX_ACL;
         }
         want & self.flags
     }
 
+    /// Whether SETXATTR comes in its long form (Linux 5.13).
+    pub fn long_setxattr(&self, wanted: Wanted) -> bool {
+        self.taken(wanted) & flag::SETXATTR_EXT != 0
+    }
+
     /// `fuse_init_out`, 64 bytes.
-    pub fn answer(&self, writeback: bool, reply: &mut Reply<'_>) -> Result<(), Errno> {
-        let taken = self.taken(writeback);
+    pub fn answer(&self, wanted: Wanted, reply: &mut Reply<'_>) -> Result<(), Errno> {
+        let taken = self.taken(wanted);
         let page = rustix::param::page_size();
         let max_pages = u16::try_from(abi::MAX_WRITE / page).unwrap_or(u16::MAX).max(1);
         let [low, high] = [taken, taken >> 32].map(|half| (half & u64::from(u32::MAX)) as u32);
@@ -116,15 +138,20 @@ mod tests {
     }
 
     #[test]
-    fn only_offered_flags_are_taken_and_writeback_only_on_demand() {
+    fn only_offered_flags_are_taken_and_writeback_and_acls_only_on_demand() {
         let all = offer(&[7, 45, 131_072, u32::MAX, u32::MAX]).unwrap();
-        assert_ne!(all.taken(true) & flag::WRITEBACK_CACHE, 0);
-        assert_eq!(all.taken(false) & flag::WRITEBACK_CACHE, 0);
-        assert_ne!(all.taken(false) & flag::DIRECT_IO_ALLOW_MMAP, 0);
-        assert_eq!(offer(&[7, 31, 0, 0]).unwrap().taken(true), 0);
+        let (none, both) = (Wanted { writeback: false, acls: false }, Wanted { writeback: true, acls: true });
+        for on_demand in [flag::WRITEBACK_CACHE, flag::POSIX_ACL] {
+            assert_ne!(all.taken(both) & on_demand, 0);
+            assert_eq!(all.taken(none) & on_demand, 0);
+        }
+        assert_ne!(all.taken(none) & flag::DIRECT_IO_ALLOW_MMAP, 0);
+        assert!(all.long_setxattr(none));
+        let old = offer(&[7, 31, 0, 0]).unwrap();
+        assert_eq!((old.taken(both), old.long_setxattr(both)), (0, false));
         let mut bytes = [0u8; 128];
         let mut reply = Reply::new(&mut bytes);
-        all.answer(true, &mut reply).unwrap();
+        all.answer(both, &mut reply).unwrap();
         assert_eq!(reply.len(), 64);
     }
 }

@@ -43,10 +43,12 @@ pub enum Operation<'a> {
         name: &'a [u8],
         mode: u32,
         device: u32,
+        umask: u32,
     },
     MkDir {
         name: &'a [u8],
         mode: u32,
+        umask: u32,
     },
     Unlink {
         name: &'a [u8],
@@ -72,10 +74,12 @@ pub enum Operation<'a> {
         name: &'a [u8],
         mode: u32,
         flags: u32,
+        umask: u32,
     },
     TmpFile {
         mode: u32,
         flags: u32,
+        umask: u32,
     },
     Read {
         handle: Handle,
@@ -137,6 +141,7 @@ pub enum Operation<'a> {
         name: &'a [u8],
         value: &'a [u8],
         flags: u32,
+        kill_sgid: bool,
     },
     GetXattr {
         name: &'a [u8],
@@ -181,7 +186,7 @@ impl Header {
             let opcode = fields.u32()?;
             let unique = fields.u64()?;
             let node = fields.node()?;
-            let caller = Caller { uid: fields.u32()?, gid: fields.u32()?, pid: fields.u32()? };
+            let caller = Caller { uid: fields.u32()?, gid: fields.u32()?, pid: fields.u32()?, umask: 0 };
             let extensions = fields.array().map(u16::from_ne_bytes)?;
             fields.skip(2)?;
             Ok((len, Header { opcode, unique, node, caller }, u32::from(extensions) * 8))
@@ -196,8 +201,9 @@ impl Header {
 }
 
 impl<'a> Operation<'a> {
-    /// Errors: EINVAL for arguments that are cut short or impossible, ENAMETOOLONG.
-    pub fn parse(header: &Header, body: &'a [u8]) -> Result<Self, Errno> {
+    /// `long_setxattr`: FUSE_SETXATTR_EXT was agreed on. Errors: EINVAL for arguments that are cut short or impossible,
+    /// ENAMETOOLONG.
+    pub fn parse(header: &Header, body: &'a [u8], long_setxattr: bool) -> Result<Self, Errno> {
         let mut fields = Fields(body);
         let f = &mut fields;
         Ok(match header.opcode {
@@ -219,14 +225,13 @@ impl<'a> Operation<'a> {
             opcode::READLINK => Operation::ReadLink,
             opcode::SYMLINK => Operation::Symlink { name: f.name()?, target: f.string(PATH_MAX - 1)? },
             opcode::MKNOD => {
-                let (mode, device) = (f.u32()?, f.u32()?);
-                f.skip(8)?;
-                Operation::MkNod { name: f.name()?, mode, device }
+                let (mode, device, umask) = (f.u32()?, f.u32()?, f.u32()?);
+                f.skip(4)?;
+                Operation::MkNod { name: f.name()?, mode, device, umask }
             }
             opcode::MKDIR => {
-                let mode = f.u32()?;
-                f.skip(4)?;
-                Operation::MkDir { name: f.name()?, mode }
+                let (mode, umask) = (f.u32()?, f.u32()?);
+                Operation::MkDir { name: f.name()?, mode, umask }
             }
             opcode::UNLINK => Operation::Unlink { name: f.name()? },
             opcode::RMDIR => Operation::RmDir { name: f.name()? },
@@ -245,16 +250,16 @@ impl<'a> Operation<'a> {
                 Operation::Open { flags, kill_suidgid: open & abi::OPEN_KILL_SUIDGID != 0 }
             }
             opcode::CREATE => {
-                let (flags, mode) = (f.u32()?, f.u32()?);
+                let (flags, mode, umask) = (f.u32()?, f.u32()?, f.u32()?);
                 // OPEN_KILL_SUIDGID means a file that was there before and is truncated. With one mount a CREATE never
                 // meets one, and a new file keeps the mode it was asked to have.
-                f.skip(8)?;
-                Operation::Create { name: f.name()?, mode, flags }
+                f.skip(4)?;
+                Operation::Create { name: f.name()?, mode, flags, umask }
             }
             // A name follows that stands for nothing.
             opcode::TMPFILE => {
-                let (flags, mode) = (f.u32()?, f.u32()?);
-                Operation::TmpFile { mode, flags }
+                let (flags, mode, umask) = (f.u32()?, f.u32()?, f.u32()?);
+                Operation::TmpFile { mode, flags, umask }
             }
             opcode::READ => {
                 let (handle, offset, size) = (f.handle()?, f.u64()?, f.size()?);
@@ -285,15 +290,22 @@ impl<'a> Operation<'a> {
                 let (handle, flags) = (f.handle()?, f.u32()?);
                 Operation::FsyncDir { handle, data_only: flags & abi::FSYNC_DATA_ONLY != 0 }
             }
-            // The short form: SETXATTR_EXT is not negotiated.
             opcode::SETXATTR => {
                 let (size, flags) = (f.size()?, f.u32()?);
+                let kill_sgid = if long_setxattr {
+                    let more = f.u32()?;
+                    f.skip(4)?;
+                    more & abi::SETXATTR_ACL_KILL_SGID != 0
+                } else {
+                    // Kernels before 5.13 do not tell who is in the group: on the safe side, only root is.
+                    header.caller.uid != 0
+                };
                 let name = f.string(NAME_MAX)?;
                 let value = f.rest();
                 if value.len() != size {
                     return Err(MALFORMED);
                 }
-                Operation::SetXattr { name, value, flags }
+                Operation::SetXattr { name, value, flags, kill_sgid }
             }
             opcode::GETXATTR => {
                 let size = f.size()?;

@@ -4,7 +4,7 @@ use crate::abi::{self, opcode};
 use crate::counters::Counters;
 use crate::device::{Device, Received};
 use crate::dispatch::Context;
-use crate::init::{Offer, Verdict};
+use crate::init::{Offer, Verdict, Wanted};
 use crate::reply::{Lifetimes, Reply};
 use crate::request::Header;
 use crate::seeker;
@@ -12,6 +12,7 @@ use crate::worker::Worker;
 use crate::writers::Writers;
 use kmsfs_namespace::ops::FileSystem;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::AtomicBool;
@@ -107,9 +108,11 @@ pub fn serve(fd: OwnedFd, fs: Arc<dyn FileSystem>, options: Options) -> Result<E
 fn serve_requests(device: Device, fs: &dyn FileSystem, mut options: Options) -> Result<Ended> {
     let on_serving = options.on_serving.take();
     let mut first = Worker::new();
-    if let Some(ended) = negotiate(&device, &mut first, &options)? {
-        return Ok(ended);
-    }
+    let wanted = Wanted { writeback: options.writeback, acls: fs.keeps_acls() };
+    let offer = match negotiate(&device, &mut first, wanted, &options)? {
+        ControlFlow::Continue(offer) => offer,
+        ControlFlow::Break(ended) => return Ok(ended),
+    };
     if let Some(on_serving) = on_serving {
         on_serving();
     }
@@ -122,6 +125,7 @@ fn serve_requests(device: Device, fs: &dyn FileSystem, mut options: Options) -> 
         },
         cache_directories: options.cache_directories,
         debug: options.debug,
+        long_setxattr: offer.long_setxattr(wanted),
         writers: Writers::default(),
         counters: &options.counters,
     };
@@ -151,15 +155,20 @@ fn serve_requests(device: Device, fs: &dyn FileSystem, mut options: Options) -> 
     })
 }
 
-/// Waits for the mount and answers INIT. `Some`: the session is over before it began.
-fn negotiate(device: &Device, worker: &mut Worker, options: &Options) -> Result<Option<Ended>> {
+/// Waits for the mount and answers INIT. `Break`: the session is over before it began.
+fn negotiate(
+    device: &Device,
+    worker: &mut Worker,
+    wanted: Wanted,
+    options: &Options,
+) -> Result<ControlFlow<Ended, Offer>> {
     loop {
         let (request, message) = worker.buffers();
         let length = match device.receive_first(request, &options.cancel).map_err(|e| Error::Device(e.into()))? {
             Received::Request(length) => length,
-            Received::Unmounted => return Ok(Some(Ended::Unmounted)),
-            Received::Aborted => return Ok(Some(Ended::Aborted)),
-            Received::NotMounted => return Ok(Some(Ended::NeverMounted)),
+            Received::Unmounted => return Ok(ControlFlow::Break(Ended::Unmounted)),
+            Received::Aborted => return Ok(ControlFlow::Break(Ended::Aborted)),
+            Received::NotMounted => return Ok(ControlFlow::Break(Ended::NeverMounted)),
         };
         let Some((header, body)) = request.get(..length).and_then(Header::parse) else { continue };
         options.counters.request(header.opcode);
@@ -179,7 +188,7 @@ fn negotiate(device: &Device, worker: &mut Worker, options: &Options) -> Result<
         }
         let (_, room) = message.split_at_mut(abi::OUT_HEADER);
         let mut reply = Reply::new(room);
-        match offer.answer(options.writeback, &mut reply) {
+        match offer.answer(wanted, &mut reply) {
             Ok(()) => {
                 let payload = reply.len();
                 device.reply(message, header.unique, payload);
@@ -187,7 +196,7 @@ fn negotiate(device: &Device, worker: &mut Worker, options: &Options) -> Result<
             Err(errno) => device.reply_error(header.unique, errno.0),
         }
         if verdict == Verdict::Accept {
-            return Ok(None);
+            return Ok(ControlFlow::Continue(offer));
         }
     }
 }

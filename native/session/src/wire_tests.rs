@@ -65,8 +65,8 @@ fn well_formed() -> Vec<(u32, Vec<u8>, &'static str)> {
         ),
         (opcode::READLINK, body().0, "ReadLink"),
         (opcode::SYMLINK, body().s(b"n\0t/u\0").0, "Symlink { name: [110], target: [116, 47, 117] }"),
-        (opcode::MKNOD, body().w(&[0o100_644, 9, 0, 0]).s(b"n\0").0, "MkNod { name: [110], mode: 33188, device: 9 }"),
-        (opcode::MKDIR, body().w(&[0o755, 0]).s(b"n\0").0, "MkDir { name: [110], mode: 493 }"),
+        (opcode::MKNOD, body().w(&[0o100_644, 9, 0o22, 0]).s(b"n\0").0, "MkNod { name: [110], mode: 33188, device: 9, umask: 18 }"),
+        (opcode::MKDIR, body().w(&[0o755, 0o22]).s(b"n\0").0, "MkDir { name: [110], mode: 493, umask: 18 }"),
         (opcode::UNLINK, body().s(b"n\0").0, "Unlink { name: [110] }"),
         (opcode::RMDIR, body().s(b"n\0").0, "RmDir { name: [110] }"),
         (
@@ -90,7 +90,11 @@ fn well_formed() -> Vec<(u32, Vec<u8>, &'static str)> {
         (opcode::STATFS, body().0, "StatFs"),
         (opcode::RELEASE, body().q(&[5]).w(&[1, 0]).q(&[0]).0, "Release { handle: Handle(5), flags: 1 }"),
         (opcode::FSYNC, body().q(&[5]).w(&[1, 0]).0, "Fsync { handle: Handle(5), data_only: true }"),
-        (opcode::SETXATTR, body().w(&[1, 2]).s(b"user.n\0v").0, "SetXattr { name: [117, 115, 101, 114, 46, 110], value: [118], flags: 2 }"),
+        (
+            opcode::SETXATTR,
+            body().w(&[1, 2, 1, 0]).s(b"user.n\0v").0,
+            "SetXattr { name: [117, 115, 101, 114, 46, 110], value: [118], flags: 2, kill_sgid: true }",
+        ),
         (opcode::GETXATTR, body().w(&[8, 0]).s(b"n\0").0, "GetXattr { name: [110], size: 8 }"),
         (opcode::LISTXATTR, body().w(&[8, 0]).0, "ListXattr { size: 8 }"),
         (opcode::REMOVEXATTR, body().s(b"n\0").0, "RemoveXattr { name: [110] }"),
@@ -100,8 +104,8 @@ fn well_formed() -> Vec<(u32, Vec<u8>, &'static str)> {
         (opcode::READDIRPLUS, read.0, "ReadDir { handle: Handle(5), offset: 4096, size: 512, plus: true }"),
         (opcode::RELEASEDIR, body().q(&[5]).w(&[0, 0]).q(&[0]).0, "ReleaseDir { handle: Handle(5) }"),
         (opcode::FSYNCDIR, body().q(&[5]).w(&[0, 0]).0, "FsyncDir { handle: Handle(5), data_only: false }"),
-        (opcode::CREATE, body().w(&[2, 0o644, 0, 0]).s(b"n\0").0, "Create { name: [110], mode: 420, flags: 2 }"),
-        (opcode::TMPFILE, body().w(&[2, 0o644, 0, 0]).s(b"/\0").0, "TmpFile { mode: 420, flags: 2 }"),
+        (opcode::CREATE, body().w(&[2, 0o644, 0o22, 0]).s(b"n\0").0, "Create { name: [110], mode: 420, flags: 2, umask: 18 }"),
+        (opcode::TMPFILE, body().w(&[2, 0o644, 0o22, 0]).s(b"/\0").0, "TmpFile { mode: 420, flags: 2, umask: 18 }"),
         (opcode::INTERRUPT, body().q(&[98]).0, "Unknown"),
         (opcode::DESTROY, body().0, "Destroy"),
         (opcode::IOCTL, body().q(&[5]).w(&[0, 1]).q(&[0]).w(&[0, 0]).0, "Ioctl"),
@@ -132,9 +136,14 @@ fn well_formed() -> Vec<(u32, Vec<u8>, &'static str)> {
     ]
 }
 
-fn parse(message: &[u8]) -> Option<Result<String, Errno>> {
+fn parse_as(message: &[u8], long_setxattr: bool) -> Option<Result<String, Errno>> {
     let (header, body) = Header::parse(message)?;
-    Some(body.and_then(|body| Operation::parse(&header, body)).map(|operation| format!("{operation:?}")))
+    let operation = body.and_then(|body| Operation::parse(&header, body, long_setxattr));
+    Some(operation.map(|operation| format!("{operation:?}")))
+}
+
+fn parse(message: &[u8]) -> Option<Result<String, Errno>> {
+    parse_as(message, true)
 }
 
 #[test]
@@ -143,6 +152,15 @@ fn every_opcode_is_read_as_the_kernel_means_it() {
     for (opcode, body, meaning) in well_formed() {
         assert_eq!(parse(&message(opcode, &body)).unwrap().unwrap(), meaning, "opcode {opcode}");
     }
+}
+
+#[test]
+fn setxattr_of_an_old_kernel_keeps_setgid_for_root_alone() {
+    let mut short = message(opcode::SETXATTR, &body().w(&[1, 2]).s(b"a.b\0v").0);
+    let meaning = "SetXattr { name: [97, 46, 98], value: [118], flags: 2, kill_sgid: ";
+    assert_eq!(parse_as(&short, false).unwrap().unwrap(), format!("{meaning}true }}"));
+    short[24..28].copy_from_slice(&[0; 4]);
+    assert_eq!(parse_as(&short, false).unwrap().unwrap(), format!("{meaning}false }}"));
 }
 
 #[test]
@@ -162,7 +180,7 @@ fn names_that_cannot_be_are_refused() {
 fn extensions_behind_the_arguments_are_left_out() {
     let mut with = message(opcode::MKDIR, &body().w(&[0o755, 0]).s(b"n\0\0\0\0\0\0\0").w(&[16, 32, 1, 2]).0);
     with[36..38].copy_from_slice(&2u16.to_ne_bytes());
-    assert_eq!(parse(&with).unwrap().unwrap(), "MkDir { name: [110], mode: 493 }");
+    assert_eq!(parse(&with).unwrap().unwrap(), "MkDir { name: [110], mode: 493, umask: 0 }");
     with[36..38].copy_from_slice(&200u16.to_ne_bytes());
     assert_eq!(parse(&with).unwrap().unwrap_err(), Errno(libc::EINVAL));
 }
@@ -185,12 +203,13 @@ impl Bench {
             lifetimes: Lifetimes { entry: HOUR, attr: HOUR, negative: HOUR },
             cache_directories: true,
             debug: false,
+            long_setxattr: true,
             writers: Writers::default(),
             counters: &self.counters,
         };
         let mut reply = Reply::new(&mut self.room);
         let (header, body) = Header::parse(message)?;
-        let operation = body.and_then(|body| Operation::parse(&header, body));
+        let operation = body.and_then(|body| Operation::parse(&header, body, true));
         let answered = operation.and_then(|operation| answer(&context, &header, operation, &mut reply));
         Some((answered, reply.len()))
     }

@@ -57,7 +57,7 @@ fn serve_one(device: &Device, context: &Context<'_>, seek: Option<&Sender<Seek>>
     };
     context.counters.request(header.opcode);
     let mut reply = Reply::new(message.get_mut(abi::OUT_HEADER..).unwrap_or_default());
-    let answered = match body.and_then(|body| Operation::parse(&header, body)) {
+    let answered = match body.and_then(|body| Operation::parse(&header, body, context.long_setxattr)) {
         Ok(operation) if defer(context, seek, received, &header, &operation) => return,
         Ok(operation) => answer(context, &header, operation, &mut reply),
         Err(errno) => {

@@ -1,8 +1,9 @@
 //! Records on backing inodes: read, verified, rewritten (docs/format.md §4).
 
+use super::acl::Acls;
 use super::{path, xattr, Backing};
 use crate::fault::{Fault, Result};
-use kmsfs_format::record::{acl_hash, AclHash, Binding, Device, Kind, Owner, Record, MAX_BINDINGS, TWO_STEP_LEN};
+use kmsfs_format::record::{acl_hash, Binding, Device, Kind, Owner, Record, MAX_BINDINGS, TWO_STEP_LEN};
 use rustix::fs::{fstat, AtFlags, Gid, Mode, Stat, Uid, XattrFlags};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -14,7 +15,11 @@ pub struct Inode {
     pub fd: Arc<OwnedFd>,
     pub stat: Stat,
     pub record: Record,
+    /// Where they were looked at while nobody could change them.
+    pub acls: Option<Arc<Acls>>,
 }
+
+const OTHER_ACL: Fault = Fault::Tampered("has another ACL than its record");
 
 /// Mode and owner as the inode has them.
 pub fn owner_of(stat: &Stat) -> Owner {
@@ -26,16 +31,6 @@ fn device_of(stat: &Stat, kind: Kind) -> Device {
         return Device::default();
     }
     Device { major: rustix::fs::major(stat.st_rdev), minor: rustix::fs::minor(stat.st_rdev) }
-}
-
-fn acl_of(fd: impl AsFd) -> Result<Option<AclHash>> {
-    let get = |name| match xattr::get(&fd, name) {
-        Err(rustix::io::Errno::OPNOTSUPP) => Ok(None),
-        other => other,
-    };
-    let (access, default) = (get("system.posix_acl_access")?, get("system.posix_acl_default")?);
-    let any = access.is_some() || default.is_some();
-    Ok(any.then(|| acl_hash(access.as_deref(), default.as_deref())))
 }
 
 impl Backing {
@@ -53,7 +48,8 @@ impl Backing {
         Err(Fault::tampered(why))
     }
 
-    /// Verifies an inode: type, mode and owner must be those of its record.
+    /// Verifies an inode: type, mode and owner must be those of its record. So must ACLs that the record knows of; whether
+    /// there are others is for [`Backing::inspect_acls`], before any ACL counts, so that a lookup costs no more for them.
     pub fn inspect(&self, fd: Arc<OwnedFd>) -> Result<Inode> {
         let stat = fstat(&fd)?;
         let kind = Kind::from_mode(stat.st_mode).ok_or_else(|| Fault::tampered("is of no known type"))?;
@@ -61,11 +57,29 @@ impl Backing {
         if !record.accepts(kind, &owner_of(&stat), device_of(&stat, kind)) {
             return Err(Fault::tampered("has another type, mode or owner than its record"));
         }
-        // One that the record does not know of needs no look: ACLs are not served.
-        if (record.acl.is_some() || record.old_acl.is_some()) && !record.accepts_acl(acl_of(&fd)?.as_ref()) {
-            return Err(Fault::tampered("has another ACL than its record"));
+        let inode = Inode { fd, stat, record, acls: None };
+        if inode.record.acl.is_some() || inode.record.old_acl.is_some() {
+            self.recorded_acls(&inode.fd, &inode.record)?;
         }
-        Ok(Inode { fd, stat, record })
+        Ok(inode)
+    }
+
+    /// Verifies an inode with its ACLs, or with that it has none. The caller holds the inode's lock.
+    pub fn inspect_acls(&self, fd: Arc<OwnedFd>) -> Result<Inode> {
+        let mut inode = self.inspect(fd)?;
+        let acls = self.recorded_acls(&inode.fd, &inode.record)?;
+        inode.acls = Some(Arc::new(acls));
+        Ok(inode)
+    }
+
+    /// The ACLs that an inode has, which must be its record's.
+    fn recorded_acls(&self, fd: impl AsFd, record: &Record) -> Result<Acls> {
+        let acls = Acls::read(fd, record.kind)?;
+        if record.accepts_acl(acls.hash().as_ref()) {
+            Ok(acls)
+        } else {
+            Err(OTHER_ACL)
+        }
     }
 
     /// Verifies an inode that no name led to. What does not fit is looked at again under the inode's lock, for it may
@@ -100,8 +114,8 @@ impl Backing {
         Ok(())
     }
 
-    /// Rewrites the record of the inode `id`. The caller holds the inode's lock; so no change of mode or owner is under
-    /// way, and what the record still says of old ones is settled on the way.
+    /// Rewrites the record of the inode `id`. The caller holds the inode's lock; so no change of mode, owner or ACLs
+    /// is under way, and what the record still says of old ones is settled on the way.
     pub fn update_record(
         &self,
         fd: impl AsFd,
@@ -119,6 +133,10 @@ impl Backing {
         if record.old.is_some() && record.accepts(kind, &has, device_of(&stat, kind)) {
             record.owner = has;
             record.old = None;
+        }
+        if record.old_acl.is_some() {
+            record.acl = self.recorded_acls(&fd, &record)?.hash();
+            record.old_acl = None;
         }
         change(&mut record)?;
         if record != before {
@@ -150,31 +168,92 @@ impl Backing {
         Ok(())
     }
 
-    /// Changes mode and owner: the record takes the new beside the old, the inode changes, the record drops the old.
-    /// The caller holds the inode's lock.
-    pub fn change_owner(&self, fd: impl AsFd, id: &[u8; 16], new: Owner) -> Result<()> {
+    /// Changes mode and owner: the record takes the new beside the old, the inode changes, the record drops the old. An
+    /// access ACL follows the mode, as in chmod(2). The caller holds the inode's lock. The ACLs, when they are others now.
+    pub fn change_owner(&self, fd: impl AsFd, id: &[u8; 16], new: Owner) -> Result<Option<Acls>> {
         let fd = fd.as_fd();
         let has = owner_of(&fstat(fd)?);
+        let mut acls = None;
         self.update_record(fd, id, |record| {
             record.owner = new;
             record.old = (has != new).then_some(has);
+            if record.acl.is_some() && has.mode & PERMISSIONS != new.mode & PERMISSIONS {
+                let before = self.recorded_acls(fd, record)?;
+                let after = before.with_mode(new.mode)?;
+                set_acl_hash(record, &before, &after);
+                acls = Some((before, after));
+            }
             Ok(())
         })?;
         if has == new {
-            return Ok(());
+            return Ok(None);
         }
-        if (has.uid, has.gid) != (new.uid, new.gid) {
-            chown(fd, new.uid, new.gid)?;
-        }
-        // The kernel may have cleared setuid and setgid in chown.
-        let after = fstat(fd)?;
-        if owner_of(&after).mode != new.mode && after.st_mode & libc::S_IFMT != libc::S_IFLNK {
-            chmod(fd, new.mode)?;
-        }
-        // Whoever can write the disk could go back to the old ones for as long as the record has them.
-        self.update_record(fd, id, |_| Ok(()))?;
-        Ok(())
+        self.settle(fd, id, || {
+            if (has.uid, has.gid) != (new.uid, new.gid) {
+                chown(fd, new.uid, new.gid)?;
+            }
+            if let Some((before, after)) = &acls {
+                // Before the mode, which it brings along: with the mode alone in place the old mask would still count.
+                after.replace(fd, before)?;
+            }
+            // The kernel may have cleared setuid and setgid in chown.
+            set_mode(fd, new.mode)
+        })?;
+        Ok(acls.map(|(_, after)| after))
     }
+
+    /// Changes ACLs, and the mode that an access ACL brings along, in the same three steps. The caller holds the inode's
+    /// lock and knows its ACLs, `before`. An access ACL that says no more than a mode is `access` and not in `after`: the
+    /// backing file system drops it as it sets the mode. ENOSPC, E2BIG.
+    pub fn change_acls(
+        &self,
+        fd: impl AsFd,
+        id: &[u8; 16],
+        mode: u16,
+        (before, after): (&Acls, &Acls),
+        access: Option<&[u8]>,
+    ) -> Result<()> {
+        let fd = fd.as_fd();
+        let has = owner_of(&fstat(fd)?);
+        let new = Owner { mode, ..has };
+        self.update_record(fd, id, |record| {
+            record.owner = new;
+            record.old = (has != new).then_some(has);
+            set_acl_hash(record, before, after);
+            Ok(())
+        })?;
+        self.settle(fd, id, || {
+            let applied = Acls { access: access.map(<[u8]>::to_vec).or_else(|| after.access.clone()), ..after.clone() };
+            applied.replace(fd, before)?;
+            set_mode(fd, mode)
+        })
+    }
+
+    /// Changes an inode as its record says it may, then drops from the record what the inode is not. Whoever can write
+    /// the disk could go back to it for as long as the record has it.
+    fn settle(&self, fd: impl AsFd, id: &[u8; 16], change: impl FnOnce() -> Result<()>) -> Result<()> {
+        let changed = change();
+        let settled = self.update_record(fd, id, |_| Ok(()));
+        changed?;
+        settled.map(drop)
+    }
+}
+
+const PERMISSIONS: u16 = 0o777;
+
+/// The hash of `after` beside that of `before`, where they differ.
+fn set_acl_hash(record: &mut Record, before: &Acls, after: &Acls) {
+    record.acl = after.hash();
+    record.old_acl = (before != after).then(|| before.hash().unwrap_or_else(|| acl_hash(None, None)));
+}
+
+/// chmod(2) to `mode`, unless the inode has it.
+fn set_mode(fd: impl AsFd, mode: u16) -> Result<()> {
+    let has = fstat(&fd)?;
+    if owner_of(&has).mode != mode && has.st_mode & libc::S_IFMT != libc::S_IFLNK {
+        chmod(&fd, mode)?;
+    }
+    Ok(())
 }
 
 pub fn chown(fd: impl AsFd, uid: u32, gid: u32) -> rustix::io::Result<()> {

@@ -1,5 +1,6 @@
 //! The backing directory: everything that touches the file system below.
 
+pub mod acl;
 pub mod fds;
 pub mod handle;
 pub mod home;
@@ -52,6 +53,8 @@ pub struct Backing {
     /// xfs: a crash can lose an xattr value that is being converted to another form. ext4 replaces values whole, and has
     /// no room for two of the longest.
     pub converts_xattrs: bool,
+    /// Whether the backing file system keeps POSIX ACLs: ext4, xfs, btrfs and tmpfs do, unless mounted with noacl.
+    pub keeps_acls: bool,
     pub fds: FdCache,
     pub homes: Homes,
     /// Held over a change of an inode's record together with the change of the inode or its names that goes with it;
@@ -71,6 +74,7 @@ impl Backing {
             uuid: about.uuid,
             read_only: about.read_only,
             scheme: Scheme::of(&root_handle, ino),
+            keeps_acls: acl::kept_by(&root)?,
             converts_xattrs: rustix::fs::fstatfs(&root)?.f_type == XFS_MAGIC,
             root,
             root_handle,

@@ -2,6 +2,8 @@
 
 use super::sidecar::{remove_if_there, temporary};
 use super::Volume;
+use crate::acl::Acl;
+use crate::backing::acl::Acls;
 use crate::backing::inode::{chmod, chown, Inode};
 use crate::backing::path;
 use crate::fault::{Fault, Result};
@@ -14,20 +16,46 @@ use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+const PERMISSIONS: u16 = 0o777;
+
 /// What is to be made, and where.
 pub(super) struct Making<'a> {
     pub dir_fd: &'a OwnedFd,
     pub record: Record,
+    acls: Arc<Acls>,
+    /// The directory has a default ACL, so the backing inode may come with ACLs that are not these yet.
+    inherits: bool,
 }
 
 /// Makes an inode in a directory under a name; the third is the new inode's id.
 pub(super) type Make<'a> = dyn Fn(&OwnedFd, &str, &[u8; 16]) -> Result<()> + 'a;
 
 impl<'a> Making<'a> {
-    /// The caller owns it; in a setgid directory the directory's group does, and directories pass setgid on.
-    pub(super) fn new(dir_fd: &'a OwnedFd, caller: Caller, kind: Kind, mode: u32, device: Device) -> Result<Self> {
+    /// The caller owns it; in a setgid directory the directory's group does, and directories pass setgid on. Where the
+    /// directory has a default ACL, `inherits`, that counts instead of the caller's umask (posix_acl_create).
+    pub(super) fn new(
+        dir_fd: &'a OwnedFd,
+        inherits: Option<Acls>,
+        caller: Caller,
+        kind: Kind,
+        mode: u32,
+        device: Device,
+    ) -> Result<Self> {
         let parent = fstat(dir_fd)?;
-        let mut owner = Owner { mode: (mode & 0o7777) as u16, uid: caller.uid, gid: caller.gid };
+        let inherits = inherits.and_then(|acls| acls.default).filter(|_| kind != Kind::Symlink);
+        let mut acls = Acls::default();
+        let mut mode = (mode & 0o7777) as u16;
+        match &inherits {
+            None => mode &= !(caller.umask as u16 & PERMISSIONS),
+            Some(default) => {
+                let acl = Acl::decode(default).ok_or_else(|| Fault::tampered("has an ACL that is none"))?;
+                let access;
+                (access, mode) = acl.for_new(mode);
+                acls.access = Some(access).filter(|a| !a.is_mode()).map(|a| a.encode());
+                acls.default = inherits.clone().filter(|_| kind == Kind::Directory);
+            }
+        }
+        let mut owner = Owner { mode, uid: caller.uid, gid: caller.gid };
         if parent.st_mode & libc::S_ISGID != 0 {
             owner.gid = parent.st_gid;
             if kind == Kind::Directory {
@@ -37,8 +65,9 @@ impl<'a> Making<'a> {
         if kind == Kind::Symlink {
             owner.mode = 0o777;
         }
-        let record = Record::new(kind, random::bytes()?, owner, device);
-        Ok(Making { dir_fd, record })
+        let mut record = Record::new(kind, random::bytes()?, owner, device);
+        record.acl = acls.hash();
+        Ok(Making { dir_fd, record, acls: Arc::new(acls), inherits: inherits.is_some() })
     }
 }
 
@@ -82,10 +111,10 @@ impl Volume {
         self.writable()?;
         let (dir, dir_fd) = self.directory(parent)?;
         let stored = self.seal(&dir, name)?;
-        let mut making = Making::new(&dir_fd, caller, Kind::File, mode, Device::default())?;
-        making.record.bindings.push(self.binding(&dir, &stored.stored));
-
         let _held = self.dir_locks.lock(&[&dir.file]);
+        let inherits = self.default_acl(&dir)?;
+        let mut making = Making::new(&dir_fd, inherits, caller, Kind::File, mode, Device::default())?;
+        making.record.bindings.push(self.binding(&dir, &stored.stored));
         self.put_sidecar(&dir_fd, &stored)?;
         let made = self.place_file(&making, &stored);
         self.placed(&making, &stored, made)
@@ -126,11 +155,14 @@ impl Volume {
         if (made.st_uid, made.st_gid) != (uid, gid) {
             chown(&fd, uid, gid)?;
         }
+        if making.inherits {
+            making.acls.put(&fd, making.record.kind)?;
+        }
         if making.record.kind != Kind::Symlink {
             chmod(&fd, mode)?;
         }
         let stat = fstat(&fd)?;
-        Ok(Inode { fd, stat, record: making.record.clone() })
+        Ok(Inode { fd, stat, record: making.record.clone(), acls: Some(making.acls.clone()) })
     }
 
     /// Renames what was made under a temporary name to its own. EEXIST.
@@ -151,11 +183,11 @@ impl Volume {
         self.writable()?;
         let (dir, dir_fd) = self.directory(parent)?;
         let stored = self.seal(&dir, name)?;
-        let mut making = Making::new(&dir_fd, caller, kind, mode, device)?;
+        let _held = self.dir_locks.lock(&[&dir.file]);
+        let inherits = self.default_acl(&dir)?;
+        let mut making = Making::new(&dir_fd, inherits, caller, kind, mode, device)?;
         let binding: Binding = self.binding(&dir, &stored.stored);
         making.record.bindings.push(binding);
-
-        let _held = self.dir_locks.lock(&[&dir.file]);
         if !matches!(path::entry(&dir_fd, &stored.stored), Err(Errno::NOENT)) {
             return Err(Fault::errno(libc::EEXIST));
         }

@@ -81,8 +81,7 @@ impl Volume {
     pub(super) fn open_dir(&self, id: NodeId) -> Result<Handle> {
         let (node, fd) = self.directory(id)?;
         if node.id != ROOT {
-            let inspected = self.backing.inspect_settled(fd.clone());
-            self.report(&node.file, || self.backing.place(&fd), inspected)?;
+            self.inspect_node(&node, &fd)?;
         }
         let fd = path::open(&fd, ".", OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
         node.opens.fetch_add(1, Ordering::AcqRel);

@@ -7,6 +7,9 @@ use kmsfs_format::names::NAME_MAX;
 use kmsfs_format::record::Device;
 
 impl FileSystem for Volume {
+    fn keeps_acls(&self) -> bool {
+        self.backing.keeps_acls
+    }
     fn lookup(&self, parent: NodeId, name: &[u8]) -> Result<Entry> {
         answer(self, parent, self.look_up(parent, name))
     }
@@ -116,8 +119,8 @@ impl FileSystem for Volume {
     fn getxattr(&self, node: NodeId, name: &[u8]) -> Result<Vec<u8>> {
         answer(self, node, self.get_xattr(node, name))
     }
-    fn setxattr(&self, node: NodeId, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
-        answer(self, node, self.set_xattr(node, name, value, flags))
+    fn setxattr(&self, node: NodeId, name: &[u8], value: &[u8], flags: u32, kill_sgid: bool) -> Result<()> {
+        answer(self, node, self.set_xattr(node, name, value, flags, kill_sgid))
     }
     fn listxattr(&self, node: NodeId) -> Result<Vec<u8>> {
         answer(self, node, self.list_xattrs(node))

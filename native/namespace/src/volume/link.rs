@@ -45,6 +45,6 @@ impl Volume {
         }
         let stat = fstat(&fd)?;
         let record = self.backing.record(&fd, node.kind)?;
-        self.entry_for_kernel(&Inode { fd, stat, record })
+        self.entry_for_kernel(&Inode { fd, stat, record, acls: None })
     }
 }

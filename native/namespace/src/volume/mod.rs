@@ -1,5 +1,6 @@
 //! A mounted volume: the namespace over its backing directory and the file layer.
 
+mod acl;
 mod attr;
 mod copy;
 mod create;

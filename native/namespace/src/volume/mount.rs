@@ -2,6 +2,7 @@
 
 use super::open::Handles;
 use super::Volume;
+use crate::backing::acl::Acls;
 use crate::backing::inode::owner_of;
 use crate::backing::locks::Stripes;
 use crate::backing::store::BackingStore;
@@ -212,11 +213,13 @@ fn check_root(backing: &Arc<Backing>, unused: bool) -> Result<(), OpenError> {
             return Err(OpenError::Io(io::Error::from_raw_os_error(libc::EROFS)));
         }
         let stat = fstat(&backing.root)?;
-        let record = Record::new(Kind::Directory, backing.uuid, owner_of(&stat), Device::default());
+        let mut record = Record::new(Kind::Directory, backing.uuid, owner_of(&stat), Device::default());
+        // As its mode is: ACLs that the directory was given for the volume.
+        record.acl = Acls::read(&backing.root, Kind::Directory)?.hash();
         backing.put_record(&backing.root, &record, 0)?;
         rustix::fs::fsync(&backing.root)?;
     }
-    let root = backing.inspect_settled(backing.root.clone())?;
+    let root = backing.inspect_acls(backing.root.clone())?;
     if root.record.id != backing.uuid || !root.record.bindings.is_empty() {
         return Err(OpenError::Damaged("its root directory has the record of another".into()));
     }

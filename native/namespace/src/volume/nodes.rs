@@ -43,6 +43,9 @@ impl Volume {
             self.backing.scheme.node(&handle, inode.stat.st_ino)
         };
         let node = self.table.enter(id, handle, inode.record.kind, inode.record.id);
+        if let Some(acls) = &inode.acls {
+            node.first_acls(acls);
+        }
         self.backing.fds.put(node.token, inode.fd.clone());
         Ok(node)
     }

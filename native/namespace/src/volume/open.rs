@@ -70,10 +70,7 @@ impl Volume {
             _ => return Err(Fault::errno(libc::ENXIO)),
         }
         let fd = self.fd(&node)?;
-        let inode = self.report(&node.file, || self.backing.place(&fd), self.backing.inspect_settled(fd.clone()))?;
-        if inode.record.id != node.file {
-            return Err(Fault::tampered("has another id than before"));
-        }
+        self.inspect_node(&node, &fd)?;
         let (home, file) = self.hold(&node)?;
         if flags as i32 & libc::O_TRUNC != 0 {
             if let Err(e) = file.truncate(0) {
@@ -162,9 +159,12 @@ impl Volume {
         flags: u32,
     ) -> Result<(Entry, Handle)> {
         self.writable()?;
-        let (_, dir_fd) = self.directory(parent)?;
-        let making = Making::new(&dir_fd, caller, Kind::File, mode, Device::default())?;
-        let inode = self.unnamed_file(&making)?;
+        let (dir, dir_fd) = self.directory(parent)?;
+        let inode = {
+            let _held = self.dir_locks.lock(&[&dir.file]);
+            let inherits = self.default_acl(&dir)?;
+            self.unnamed_file(&Making::new(&dir_fd, inherits, caller, Kind::File, mode, Device::default())?)?
+        };
         self.inode_changed(&inode.record.id);
         let node = self.enter(&inode)?;
         node.pin(inode.fd.clone());

@@ -11,6 +11,7 @@ use rustix::fs::{chownat, fstat, utimensat, AtFlags, Timespec, Timestamps, UTIME
 use rustix::time::{clock_gettime, ClockId};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 const SUID: u16 = libc::S_ISUID as u16;
 const SGID: u16 = libc::S_ISGID as u16;
@@ -93,8 +94,22 @@ impl Volume {
             new.mode = without_privileges(new.mode);
         }
         node.plain.store(false, Ordering::Release);
-        self.backing.change_owner(fd, &node.file, new)?;
+        self.change_owner(node, fd, new)?;
         self.inode_changed(&node.file);
+        Ok(())
+    }
+
+    /// Under the inode's lock.
+    fn change_owner(&self, node: &Node, fd: &OwnedFd, new: Owner) -> Result<()> {
+        match self.backing.change_owner(fd, &node.file, new) {
+            Ok(Some(acls)) => node.set_acls(Arc::new(acls)),
+            Ok(None) => {}
+            Err(fault) => {
+                // An ACL may have changed with the mode, or not: it is read when it next counts.
+                node.forget_acls();
+                return Err(fault);
+            }
+        }
         Ok(())
     }
 
@@ -109,7 +124,7 @@ impl Volume {
             let has = owner_of(&fstat(&fd)?);
             let mode = without_privileges(has.mode);
             if mode != has.mode {
-                self.backing.change_owner(&fd, &node.file, Owner { mode, ..has })?;
+                self.change_owner(node, &fd, Owner { mode, ..has })?;
                 self.inode_changed(&node.file);
             }
             // Set under the lock that a chmod or setxattr takes to unset it.

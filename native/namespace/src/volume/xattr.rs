@@ -1,5 +1,6 @@
 //! Extended attributes (docs/format.md §8): all are sealed, so nothing an application names can meet our own.
 
+use super::acl::Which;
 use super::Volume;
 use crate::backing::xattr;
 use crate::fault::{Fault, Result};
@@ -19,7 +20,7 @@ const CAPABILITY: &[u8] = b"security.capability";
 /// Behind the prefix this is no sealed name but the second half of a record's replacement (§4).
 const RECORD_ASIDE: &[u8] = b"new";
 
-/// EOPNOTSUPP outside of the namespaces that are sealed; POSIX ACLs are not served.
+/// EOPNOTSUPP outside of the namespaces that are sealed; ACLs are not among them.
 fn check_namespace(name: &[u8]) -> Result<()> {
     let sealed = [b"user.".as_slice(), b"security.", b"trusted."];
     match sealed.iter().find(|p| name.starts_with(p)) {
@@ -36,6 +37,9 @@ impl Volume {
     }
 
     pub(super) fn get_xattr(&self, id: NodeId, name: &[u8]) -> Result<Vec<u8>> {
+        if let Some(which) = Which::of(name) {
+            return self.get_acl(id, which);
+        }
         check_namespace(name)?;
         if name.len() > XATTR_NAME_MAX {
             return Err(Fault::errno(libc::ENODATA));
@@ -48,7 +52,11 @@ impl Volume {
             .map_err(|_| Fault::tampered("has an xattr that does not authenticate"))
     }
 
-    pub(super) fn set_xattr(&self, id: NodeId, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
+    /// `kill_sgid` is for ACLs, whose `flags` mean nothing: the kernel sets or replaces them.
+    pub(super) fn set_xattr(&self, id: NodeId, name: &[u8], value: &[u8], flags: u32, kill_sgid: bool) -> Result<()> {
+        if let Some(which) = Which::of(name) {
+            return self.set_acl(id, which, value, kill_sgid);
+        }
         self.writable()?;
         check_namespace(name)?;
         if name.len() > XATTR_NAME_MAX {
@@ -76,6 +84,9 @@ impl Volume {
     }
 
     pub(super) fn remove_xattr(&self, id: NodeId, name: &[u8]) -> Result<()> {
+        if let Some(which) = Which::of(name) {
+            return self.remove_acl(id, which);
+        }
         self.writable()?;
         check_namespace(name)?;
         if name.len() > XATTR_NAME_MAX {
@@ -93,6 +104,7 @@ impl Volume {
         let fd = self.fd(&node)?;
         let prefix = node.kind.xattr_prefix().as_bytes();
         let mut out = Vec::new();
+        self.list_acls(&node, &mut out)?;
         for stored in xattr::list(&fd)? {
             let Some(sealed) = stored.strip_prefix(prefix).filter(|s| *s != RECORD_ASIDE) else { continue };
             match open_xattr_name(&self.backing.keys, &node.file, sealed) {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub const UUID: [u8; 16] = *b"kmsfs-test-uuid!";
-pub const ME: Caller = Caller { uid: 0, gid: 0, pid: 1 };
+pub const ME: Caller = Caller { uid: 0, gid: 0, pid: 1, umask: 0 };
 
 pub fn keys() -> Arc<DomainKeys> {
     Arc::new(DomainKeys::derive(&UUID, &Secret::take(&mut [7; 32])).unwrap())

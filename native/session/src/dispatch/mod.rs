@@ -17,6 +17,8 @@ pub struct Context<'a> {
     pub lifetimes: Lifetimes,
     pub cache_directories: bool,
     pub debug: bool,
+    /// SETXATTR has its long form (FUSE_SETXATTR_EXT).
+    pub long_setxattr: bool,
     pub writers: Writers,
     pub counters: &'a Counters,
 }
@@ -31,6 +33,14 @@ struct Call<'c, 'r, 'b> {
 }
 
 type Done = Result<(), Errno>;
+
+impl Call<'_, '_, '_> {
+    /// With the umask that came with the request.
+    fn masked(&mut self, umask: u32) -> &mut Self {
+        self.caller.umask = umask;
+        self
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
@@ -62,8 +72,8 @@ pub fn dispatch(
         Operation::Ignored => return Ok(Answer::None),
 
         Operation::Lookup { name } => call.lookup(name),
-        Operation::MkNod { name, mode, device } => call.mknod(name, mode, device),
-        Operation::MkDir { name, mode } => call.mkdir(name, mode),
+        Operation::MkNod { name, mode, device, umask } => call.masked(umask).mknod(name, mode, device),
+        Operation::MkDir { name, mode, umask } => call.masked(umask).mkdir(name, mode),
         Operation::Symlink { name, target } => call.symlink(name, target),
         Operation::ReadLink => call.readlink(),
         Operation::Link { node, name } => call.link(node, name),
@@ -76,14 +86,16 @@ pub fn dispatch(
         Operation::GetAttr { handle } => call.getattr(handle),
         Operation::SetAttr { set } => call.setattr(&set),
         Operation::StatFs => call.statfs(),
-        Operation::SetXattr { name, value, flags } => call.fs.setxattr(call.node, name, value, flags),
+        Operation::SetXattr { name, value, flags, kill_sgid } => {
+            call.fs.setxattr(call.node, name, value, flags, kill_sgid)
+        }
         Operation::GetXattr { name, size } => call.getxattr(name, size),
         Operation::ListXattr { size } => call.listxattr(size),
         Operation::RemoveXattr { name } => call.fs.removexattr(call.node, name),
 
         Operation::Open { flags, kill_suidgid } => call.open(flags, kill_suidgid),
-        Operation::Create { name, mode, flags } => call.create(name, mode, flags),
-        Operation::TmpFile { mode, flags } => call.tmpfile(mode, flags),
+        Operation::Create { name, mode, flags, umask } => call.masked(umask).create(name, mode, flags),
+        Operation::TmpFile { mode, flags, umask } => call.masked(umask).tmpfile(mode, flags),
         Operation::Read { handle, offset, size } => call.read(handle, offset, size),
         Operation::Write { handle, offset, data, kill_suidgid } => call.write(handle, offset, data, kill_suidgid),
         Operation::Flush { handle } => call.fs.flush(call.node, handle),

@@ -138,6 +138,7 @@ impl State {
         }
         self.next += 1;
         let ino = self.next;
+        let mode = if mode & libc::S_IFMT == libc::S_IFLNK { mode } else { mode & !caller.umask };
         let mut node = Node::new(ino, mode, caller, content);
         node.panics = name == b"panic";
         self.nodes.insert(ino, node);
@@ -149,7 +150,7 @@ impl State {
 impl Memory {
     pub fn new() -> Memory {
         let root = Content::Dir(Dir { parent: 1, ..Dir::default() });
-        let root = Node::new(1, libc::S_IFDIR | 0o755, Caller { uid: 0, gid: 0, pid: 0 }, root);
+        let root = Node::new(1, libc::S_IFDIR | 0o755, Caller { uid: 0, gid: 0, pid: 0, umask: 0 }, root);
         Memory {
             state: Mutex::new(State { nodes: BTreeMap::from([(1, root)]), next: 100 }),
             destroyed: AtomicUsize::new(0),
@@ -166,6 +167,9 @@ impl Memory {
 }
 
 impl FileSystem for Memory {
+    fn keeps_acls(&self) -> bool {
+        false
+    }
     fn lookup(&self, parent: NodeId, name: &[u8]) -> Result<Entry> {
         let mut state = self.state();
         let ino = state.find(parent, name)?;
@@ -418,7 +422,7 @@ impl FileSystem for Memory {
     fn getxattr(&self, node: NodeId, name: &[u8]) -> Result<Vec<u8>> {
         self.state().node(node)?.xattrs.get(name).cloned().ok_or(Errno(libc::ENODATA))
     }
-    fn setxattr(&self, node: NodeId, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
+    fn setxattr(&self, node: NodeId, name: &[u8], value: &[u8], flags: u32, _kill_sgid: bool) -> Result<()> {
         let mut state = self.state();
         let xattrs = &mut state.node(node)?.xattrs;
         match (flags as i32, xattrs.contains_key(name)) {

@@ -33,6 +33,7 @@ pub fn open(wanted: &Wanted, unlocked: Unlocked, on_tamper: OnTamper) -> Result<
         // The namespace finds out.
         new_volume: false,
         volume_generation: volume.generation,
+        kernel_keeps_times: wanted.writeback,
         commit_interval_ms: COMMIT_INTERVAL_MS,
     };
     let options = Options { writeback: wanted.writeback, ..Options::default() };

@@ -39,6 +39,9 @@ pub struct Config {
     pub new_volume: bool,
     /// volume.json's generation, repeated in segment headers.
     pub volume_generation: u64,
+    /// The kernel gathers writes (FUSE_WRITEBACK_CACHE): it knows when a file was changed, and says so by set_mtime,
+    /// before or after what it writes back. Nothing else changes a modification time then.
+    pub kernel_keeps_times: bool,
     /// Milliseconds between commits of what is dirty; 0: no background thread (tests).
     pub commit_interval_ms: u64,
 }

@@ -129,6 +129,9 @@ impl Home for MemoryHome {
         self.inode.lock().mtime = Some((secs, nanos));
         Ok(())
     }
+    fn mtime(&self) -> io::Result<(i64, u32)> {
+        Ok(self.inode.lock().mtime.unwrap_or_default())
+    }
     fn growing(&self) -> io::Result<bool> {
         Ok(self.inode.lock().growing)
     }

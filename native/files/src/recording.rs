@@ -259,6 +259,9 @@ impl Home for RecordedHome {
     fn set_mtime(&self, secs: i64, nanos: u32) -> io::Result<()> {
         self.record(|h| Ok(Op::Mtime { id: h.id(), secs, nanos }), || self.inner.set_mtime(secs, nanos))
     }
+    fn mtime(&self) -> io::Result<(i64, u32)> {
+        self.inner.mtime()
+    }
     fn growing(&self) -> io::Result<bool> {
         self.inner.growing()
     }

@@ -43,6 +43,8 @@ pub trait Home: Send + Sync {
     /// Makes sure a later write of the range does not fail for want of space; does not change the length.
     fn reserve(&self, offset: u64, len: u64) -> io::Result<()>;
     fn set_mtime(&self, secs: i64, nanos: u32) -> io::Result<()>;
+    /// Seconds and nanoseconds.
+    fn mtime(&self) -> io::Result<(i64, u32)>;
     /// The record's `growing` flag (docs/format.md §4).
     fn growing(&self) -> io::Result<bool>;
     fn set_growing(&self, growing: bool) -> io::Result<()>;

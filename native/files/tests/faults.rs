@@ -114,6 +114,9 @@ impl Home for FaultyHome {
     fn set_mtime(&self, secs: i64, nanos: u32) -> io::Result<()> {
         self.0.set_mtime(secs, nanos)
     }
+    fn mtime(&self) -> io::Result<(i64, u32)> {
+        self.0.mtime()
+    }
     fn growing(&self) -> io::Result<bool> {
         self.0.growing()
     }

@@ -40,6 +40,7 @@ fn open(store: Arc<MemoryStore>, shift: u8, new_volume: bool) -> Arc<Files> {
         read_only: false,
         new_volume,
         volume_generation: 1,
+        kernel_keeps_times: false,
         commit_interval_ms: 0,
     };
     let keys = DomainKeys::derive(&UUID, &Secret::take(&mut [5; 32])).unwrap();

@@ -8,7 +8,7 @@
 
 use kmsfs_files::Config;
 use kmsfs_format::keys::{DomainKeys, Secret};
-use kmsfs_namespace::ops::{Caller, FileSystem, Handle, NodeId, SetAttr, ROOT};
+use kmsfs_namespace::ops::{Caller, FileSystem, Handle, NodeId, SetAttr, Writing, ROOT};
 use kmsfs_namespace::Volume;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -115,7 +115,7 @@ impl Run {
         let offset = self.offset(plain.metadata().unwrap().len());
         let len = [10, 5000, 100_000, 400_000][self.random.below(4) as usize];
         let data = self.random.bytes(len);
-        self.volume().write(node, handle, offset, &data, false).unwrap();
+        self.volume().write(node, handle, offset, &data, Writing::default()).unwrap();
         plain.write_all_at(&data, offset).unwrap();
     }
     fn change(&mut self, path: &str) {
@@ -227,6 +227,7 @@ fn main() {
         read_only: false,
         new_volume: false,
         volume_generation: 1,
+        kernel_keeps_times: false,
         commit_interval_ms: 0,
     };
     let shift = config.block_shift;

@@ -78,6 +78,15 @@ pub enum SetTime {
     At(Time),
 }
 
+/// FUSE's write flags.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Writing {
+    /// FUSE_WRITE_CACHE: pages that the kernel writes back, by any handle that may write; no write(2) of now.
+    pub from_cache: bool,
+    /// FUSE_WRITE_KILL_SUIDGID.
+    pub kill_suidgid: bool,
+}
+
 /// Only what is `Some` changes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SetAttr {
@@ -150,8 +159,8 @@ pub trait FileSystem: Send + Sync {
     fn tmpfile(&self, caller: Caller, parent: NodeId, mode: u32, flags: u32) -> Result<(Entry, Handle)>;
     /// Fills `buf` from `offset`; less than its length only at the end of the file.
     fn read(&self, node: NodeId, handle: Handle, offset: u64, buf: &mut [u8]) -> Result<usize>;
-    /// All of `data` or an error. `kill_suidgid`: FUSE_WRITE_KILL_SUIDGID.
-    fn write(&self, node: NodeId, handle: Handle, offset: u64, data: &[u8], kill_suidgid: bool) -> Result<usize>;
+    /// All of `data` or an error.
+    fn write(&self, node: NodeId, handle: Handle, offset: u64, data: &[u8], how: Writing) -> Result<usize>;
     /// close(2) of one descriptor: commits what was written to the log (no flush).
     fn flush(&self, node: NodeId, handle: Handle) -> Result<()>;
     fn release(&self, node: NodeId, handle: Handle) -> Result<()>;

@@ -3,7 +3,7 @@
 
 mod common;
 use common::*;
-use kmsfs_namespace::ops::{Caller, FileSystem, NodeId, SetAttr, SetTime, Time};
+use kmsfs_namespace::ops::{Caller, FileSystem, NodeId, SetAttr, SetTime, Time, Writing};
 use kmsfs_namespace::Options;
 
 const SOMEONE: Caller = Caller { uid: 1000, gid: 100, pid: 2, umask: 0 };
@@ -147,9 +147,9 @@ fn a_write_of_someone_else_clears_setuid_and_capabilities() {
     for _ in 0..2 {
         v.setattr(ME, f, &set(0o6711)).unwrap();
         v.setxattr(f, b"security.capability", b"cap", 0, false).unwrap();
-        v.write(f, h, 0, b"y", false).unwrap();
+        v.write(f, h, 0, b"y", Writing::default()).unwrap();
         assert_eq!(v.getattr(f, None).unwrap().mode & 0o7777, 0o6711);
-        v.write(f, h, 0, b"y", true).unwrap();
+        v.write(f, h, 0, b"y", Writing { kill_suidgid: true, ..Writing::default() }).unwrap();
         assert_eq!(v.getattr(f, None).unwrap().mode & 0o7777, 0o711);
         assert_eq!(errno(v.getxattr(f, b"security.capability")), libc::ENODATA);
     }

@@ -3,7 +3,7 @@
 
 mod common;
 use common::*;
-use kmsfs_namespace::ops::{FileSystem, SetAttr};
+use kmsfs_namespace::ops::{FileSystem, SetAttr, Writing};
 use kmsfs_namespace::{Options, Volume};
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ fn churn(v: &Arc<Volume>, seed: u64, rounds: usize) {
             5 => allowed(v.unlink(d, n), "unlink"),
             6 => {
                 if let Ok((entry, h)) = v.create(ME, d, n, 0o644, libc::O_RDWR as u32) {
-                    allowed(v.write(entry.node, h, 0, b"content", false), "write");
+                    allowed(v.write(entry.node, h, 0, b"content", Writing::default()), "write");
                     v.release(entry.node, h).unwrap();
                 }
             }

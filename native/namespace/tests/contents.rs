@@ -3,7 +3,7 @@
 
 mod common;
 use common::*;
-use kmsfs_namespace::ops::{FileSystem, SetAttr};
+use kmsfs_namespace::ops::{FileSystem, SetAttr, Writing};
 use kmsfs_namespace::Options;
 
 const RDWR: u32 = libc::O_RDWR as u32;
@@ -71,13 +71,13 @@ fn an_unlinked_file_lives_until_it_is_closed() {
     let b = Backing::new();
     let v = b.open_with(config(), Options { max_nodes: 16, max_fds: 4, ..Options::default() }).unwrap();
     let (e, h) = v.create(ME, R, b"f", 0o644, RDWR).unwrap();
-    v.write(e.node, h, 0, b"before", false).unwrap();
+    v.write(e.node, h, 0, b"before", Writing::default()).unwrap();
     v.unlink(R, b"f").unwrap();
     // Others push its descriptor out of the cache.
     for i in 0..20 {
         put(&v, R, format!("g{i}").as_bytes(), b"x");
     }
-    v.write(e.node, h, 6, b" after", false).unwrap();
+    v.write(e.node, h, 6, b" after", Writing::default()).unwrap();
     v.fsync(e.node, h, false).unwrap();
     v.setattr(ME, e.node, &SetAttr { mode: Some(0o600), ..SetAttr::default() }).unwrap();
     let a = v.getattr(e.node, Some(h)).unwrap();
@@ -98,14 +98,14 @@ fn a_file_made_without_a_name_may_get_one() {
     let v = b.open();
     let (e, h) = v.tmpfile(ME, R, 0o640, RDWR).unwrap();
     assert_eq!(e.attr.nlink, 0);
-    v.write(e.node, h, 0, b"content", false).unwrap();
+    v.write(e.node, h, 0, b"content", Writing::default()).unwrap();
     v.fsync(e.node, h, false).unwrap();
     v.link(e.node, R, b"named").unwrap();
     v.flush(e.node, h).unwrap();
     v.release(e.node, h).unwrap();
     assert_eq!(attr_at(&v, R, b"named").mode & 0o777, 0o640);
     let (e, h) = v.tmpfile(ME, R, 0o640, RDWR).unwrap();
-    v.write(e.node, h, 0, b"lost", false).unwrap();
+    v.write(e.node, h, 0, b"lost", Writing::default()).unwrap();
     v.release(e.node, h).unwrap();
     drop(v);
     let v = b.open();
@@ -135,7 +135,7 @@ fn append_goes_to_the_end_only_where_the_kernel_does_not_see_to_it() {
         let v = b.open_with(config(), Options { writeback, ..Options::default() }).unwrap();
         let f = put(&v, R, b"f", b"one");
         let h = v.open(f, (libc::O_WRONLY | libc::O_APPEND) as u32).unwrap();
-        v.write(f, h, 0, b"two", false).unwrap();
+        v.write(f, h, 0, b"two", Writing::default()).unwrap();
         v.release(f, h).unwrap();
         assert_eq!(get(&v, f), expected);
         v.unlink(R, b"f").unwrap();
@@ -235,4 +235,19 @@ fn a_file_that_lost_its_last_name_is_not_opened_anew() {
     assert_eq!(v.read(f, again, 0, &mut buf).unwrap(), 7);
     v.release(f, again).unwrap();
     assert_eq!(errno(v.open(f, RDWR)), libc::ESTALE);
+}
+
+#[test]
+fn pages_written_back_by_an_appenders_handle_go_where_they_belong() {
+    let b = Backing::new();
+    let v = b.open_with(config(), Options { writeback: false, ..Options::default() }).unwrap();
+    let node = put(&v, R, b"f", b"0123456789");
+    let appender = v.open(node, (libc::O_RDWR | libc::O_APPEND) as u32).unwrap();
+    // The kernel writes a mapping's pages back by any handle that may write.
+    let back = Writing { from_cache: true, ..Writing::default() };
+    v.write(node, appender, 2, b"xy", back).unwrap();
+    v.write(node, appender, 2, b"end", Writing::default()).unwrap();
+    v.flush(node, appender).unwrap();
+    v.release(node, appender).unwrap();
+    assert_eq!(get_at(&v, R, b"f"), b"01xy456789end");
 }

@@ -3,7 +3,7 @@
 
 mod common;
 use common::*;
-use kmsfs_namespace::ops::FileSystem;
+use kmsfs_namespace::ops::{FileSystem, Writing};
 
 const LONG: [u8; 250] = [b'n'; 250];
 const LONGER: [u8; 255] = [0xff; 255];
@@ -231,14 +231,14 @@ fn a_removed_file_with_unflushed_blocks_does_not_fail_the_flush_of_others() {
     let rw = libc::O_RDWR as u32;
     let (e, h) = v.tmpfile(ME, R, 0o600, rw).unwrap();
     // More than goes through the log: written straight home, which the next flush of the log includes.
-    v.write(e.node, h, 0, &vec![7; 300_000], false).unwrap();
+    v.write(e.node, h, 0, &vec![7; 300_000], Writing::default()).unwrap();
     v.link(e.node, R, b"named").unwrap();
     v.flush(e.node, h).unwrap();
     v.release(e.node, h).unwrap();
     v.unlink(R, b"named").unwrap();
     v.forget(e.node, 2);
     let (e, h) = v.create(ME, R, b"other", 0o600, rw).unwrap();
-    v.write(e.node, h, 0, b"x", false).unwrap();
+    v.write(e.node, h, 0, b"x", Writing::default()).unwrap();
     v.fsync(e.node, h, false).unwrap();
     v.release(e.node, h).unwrap();
     v.unlink(R, b"other").unwrap();

@@ -99,6 +99,7 @@ pub const NOTIFY_INVAL_INODE: i32 = 2;
 
 pub const GETATTR_FH: u32 = 1 << 0;
 pub const OPEN_KILL_SUIDGID: u32 = 1 << 0;
+pub const WRITE_CACHE: u32 = 1 << 0;
 pub const WRITE_KILL_SUIDGID: u32 = 1 << 2;
 pub const SETXATTR_ACL_KILL_SGID: u32 = 1 << 0;
 pub const FSYNC_DATA_ONLY: u32 = 1 << 0;

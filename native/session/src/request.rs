@@ -4,7 +4,7 @@
 use crate::abi::{self, fattr, opcode};
 use crate::fields::{Fields, MALFORMED, NAME_MAX};
 pub use kmsfs_namespace::ops::{Caller, NodeId};
-use kmsfs_namespace::ops::{Errno, Handle, SetAttr, SetTime, Time};
+use kmsfs_namespace::ops::{Errno, Handle, SetAttr, SetTime, Time, Writing};
 
 /// What the kernel itself allows for a symlink's target.
 const PATH_MAX: usize = 4096;
@@ -90,7 +90,7 @@ pub enum Operation<'a> {
         handle: Handle,
         offset: u64,
         data: &'a [u8],
-        kill_suidgid: bool,
+        how: Writing,
     },
     Flush {
         handle: Handle,
@@ -276,7 +276,11 @@ impl<'a> Operation<'a> {
                 if data.len() != size {
                     return Err(MALFORMED);
                 }
-                Operation::Write { handle, offset, data, kill_suidgid: flags & abi::WRITE_KILL_SUIDGID != 0 }
+                let how = Writing {
+                    from_cache: flags & abi::WRITE_CACHE != 0,
+                    kill_suidgid: flags & abi::WRITE_KILL_SUIDGID != 0,
+                };
+                Operation::Write { handle, offset, data, how }
             }
             opcode::STATFS => Operation::StatFs,
             opcode::RELEASE => Operation::Release { handle: f.handle()?, flags: f.u32()? },

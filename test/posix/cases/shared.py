@@ -86,6 +86,30 @@ def mapping_between_processes():
     view.close()
 
 
+def mapping_of_an_appender():
+    put("f", b"0" * 10000)
+    fd = os.open("f", os.O_RDWR | os.O_APPEND)
+    view = mmap.mmap(fd, 10000)
+    view[5000:5003] = b"abc"
+    view.flush()
+    assert os.fstat(fd).st_size == 10000
+    os.write(fd, b"end")
+    view.close()
+    os.close(fd)
+    assert get("f") == b"0" * 5000 + b"abc" + b"0" * 4997 + b"end"
+
+
+def mapped_pages_are_data():
+    put("f")
+    fd = os.open("f", os.O_RDWR)
+    os.ftruncate(fd, 1 << 20)
+    view = mmap.mmap(fd, 1 << 20)
+    view[700000:700003] = b"abc"
+    assert 600000 < os.lseek(fd, 0, os.SEEK_DATA) <= 700000
+    view.close()
+    os.close(fd)
+
+
 def appends_of_many_processes():
     put("log")
     line, each, writers = b"x" * 99, 200, 6
@@ -126,5 +150,5 @@ def inotify_tells():
 
 main({f.__name__: f for f in [
     flock_between_processes, record_locks_between_processes, mapping_between_processes,
-    appends_of_many_processes, inotify_tells,
+    mapping_of_an_appender, mapped_pages_are_data, appends_of_many_processes, inotify_tells,
 ]})

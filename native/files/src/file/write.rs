@@ -3,6 +3,7 @@
 use super::{now, File, State};
 use crate::error::{Error, Result};
 use crate::scratch;
+use crate::Time;
 use kmsfs_format::block::{self, FileKey};
 use kmsfs_format::commit::Straight;
 use kmsfs_format::layout::HEADER_LEN;
@@ -21,7 +22,7 @@ const SEALS_MAX: u64 = 1 << 31;
 const GENERATION: u8 = 1;
 
 impl File {
-    /// Writes all of `data`; the file grows as needed. Sets the modification time to now. More than 1 MiB is not one step.
+    /// Writes all of `data`; the file grows as needed. Sets the modification time to now, unless the kernel does. More than 1 MiB is not one step.
     pub fn write(self: &Arc<Self>, offset: u64, data: &[u8]) -> Result<()> {
         offset.checked_add(data.len() as u64).filter(|end| *end <= self.shared.max_size).ok_or(Error::TooBig)?;
         for (i, piece) in data.chunks(self.shared.dirty_max()).enumerate() {
@@ -104,7 +105,13 @@ impl File {
         if st.absent && !st.changed {
             self.home.reserve(0, HEADER_LEN)?;
         }
-        st.mtime = Some(now());
+        // The kernel's time of a change is not ours; two would show in turn, as caches come and go.
+        if !self.shared.config.kernel_keeps_times {
+            st.mtime = Some(now());
+        } else if st.mtime.is_none() {
+            let (secs, nanos) = self.home.mtime()?;
+            st.mtime = Some(Time { secs, nanos });
+        }
         st.changed = true;
         self.keep();
         Ok(())

@@ -44,6 +44,7 @@ pub fn config(new_volume: bool) -> Config {
         read_only: false,
         new_volume,
         volume_generation: 1,
+        kernel_keeps_times: false,
         commit_interval_ms: 0,
     }
 }

@@ -212,6 +212,10 @@ impl Home for BackingHome {
         };
         Ok(rustix::fs::futimens(self.fd()?, &times)?)
     }
+    fn mtime(&self) -> io::Result<(i64, u32)> {
+        let stat = fstat(self.fd()?)?;
+        Ok((stat.st_mtime, stat.st_mtime_nsec as u32))
+    }
     fn growing(&self) -> io::Result<bool> {
         Ok(self.record_growing()?)
     }

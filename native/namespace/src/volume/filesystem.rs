@@ -2,7 +2,7 @@
 
 use super::nodes::answer;
 use super::Volume;
-use crate::ops::{Attr, Caller, DirSink, Entry, Errno, FileSystem, Handle, NodeId, Result, SetAttr, Statfs};
+use crate::ops::{Attr, Caller, DirSink, Entry, Errno, FileSystem, Handle, NodeId, Result, SetAttr, Statfs, Writing};
 use kmsfs_format::names::NAME_MAX;
 use kmsfs_format::record::Device;
 
@@ -59,8 +59,8 @@ impl FileSystem for Volume {
     fn read(&self, node: NodeId, handle: Handle, offset: u64, buf: &mut [u8]) -> Result<usize> {
         answer(self, node, self.read_file(handle, offset, buf))
     }
-    fn write(&self, node: NodeId, handle: Handle, offset: u64, data: &[u8], kill_suidgid: bool) -> Result<usize> {
-        answer(self, node, self.write_file(handle, offset, data, kill_suidgid))
+    fn write(&self, node: NodeId, handle: Handle, offset: u64, data: &[u8], how: Writing) -> Result<usize> {
+        answer(self, node, self.write_file(handle, offset, data, how))
     }
     fn flush(&self, node: NodeId, handle: Handle) -> Result<()> {
         answer(self, node, self.flush_file(handle))

@@ -2,7 +2,7 @@
 
 use super::Volume;
 use crate::fault::{Fault, Result};
-use crate::ops::Handle;
+use crate::ops::{Handle, Writing};
 use rustix::fs::FallocateFlags;
 
 impl Volume {
@@ -10,13 +10,13 @@ impl Volume {
         Ok(self.open_handle(handle)?.file.read(offset, buf)?)
     }
 
-    pub(super) fn write_file(&self, handle: Handle, offset: u64, data: &[u8], kill_suidgid: bool) -> Result<usize> {
+    pub(super) fn write_file(&self, handle: Handle, offset: u64, data: &[u8], how: Writing) -> Result<usize> {
         self.writable()?;
         let open = self.open_handle(handle)?;
-        if kill_suidgid {
+        if how.kill_suidgid {
             self.drop_privileges(&open.node)?;
         }
-        if open.append {
+        if open.append && !how.from_cache {
             open.file.append(data)?;
         } else {
             open.file.write(offset, data)?;

@@ -3,7 +3,7 @@
 
 use kmsfs_files::Config;
 use kmsfs_format::keys::{DomainKeys, Secret};
-use kmsfs_namespace::ops::{Attr, Caller, DirEntry, DirSink, Entry, Errno, FileSystem, NodeId, ROOT};
+use kmsfs_namespace::ops::{Attr, Caller, DirEntry, DirSink, Entry, Errno, FileSystem, NodeId, Writing, ROOT};
 use kmsfs_namespace::{OpenError, Options, Volume};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,6 +26,7 @@ pub fn config() -> Config {
         read_only: false,
         new_volume: false,
         volume_generation: 1,
+        kernel_keeps_times: false,
         commit_interval_ms: 0,
     }
 }
@@ -141,7 +142,7 @@ pub fn mkdir(v: &Volume, parent: NodeId, name: &[u8]) -> NodeId {
 /// A file with content, closed.
 pub fn put(v: &Volume, parent: NodeId, name: &[u8], content: &[u8]) -> NodeId {
     let (entry, handle) = v.create(ME, parent, name, 0o644, (libc::O_RDWR | libc::O_CREAT) as u32).unwrap();
-    v.write(entry.node, handle, 0, content, false).unwrap();
+    v.write(entry.node, handle, 0, content, Writing::default()).unwrap();
     v.flush(entry.node, handle).unwrap();
     v.release(entry.node, handle).unwrap();
     entry.node

@@ -3,7 +3,7 @@
 use super::{Call, Done};
 use crate::abi::{self, opcode};
 use crate::request::Operation;
-use kmsfs_namespace::ops::{Errno, Handle, NodeId, SetAttr};
+use kmsfs_namespace::ops::{Errno, Handle, NodeId, SetAttr, Writing};
 
 impl Call<'_, '_, '_> {
     pub(super) fn open(&mut self, flags: u32, kill_suidgid: bool) -> Done {
@@ -49,8 +49,8 @@ impl Call<'_, '_, '_> {
         Ok(())
     }
 
-    pub(super) fn write(&mut self, handle: Handle, offset: u64, data: &[u8], kill_suidgid: bool) -> Done {
-        let written = self.fs.write(self.node, handle, offset, data, kill_suidgid)?;
+    pub(super) fn write(&mut self, handle: Handle, offset: u64, data: &[u8], how: Writing) -> Done {
+        let written = self.fs.write(self.node, handle, offset, data, how)?;
         self.context.counters.written(written);
         self.reply.count(written)
     }

@@ -97,7 +97,7 @@ pub fn dispatch(
         Operation::Create { name, mode, flags, umask } => call.masked(umask).create(name, mode, flags),
         Operation::TmpFile { mode, flags, umask } => call.masked(umask).tmpfile(mode, flags),
         Operation::Read { handle, offset, size } => call.read(handle, offset, size),
-        Operation::Write { handle, offset, data, kill_suidgid } => call.write(handle, offset, data, kill_suidgid),
+        Operation::Write { handle, offset, data, how } => call.write(handle, offset, data, how),
         Operation::Flush { handle } => call.fs.flush(call.node, handle),
         Operation::Release { handle, flags } => call.release(handle, flags),
         Operation::Fsync { handle, data_only } => call.fs.fsync(call.node, handle, data_only),

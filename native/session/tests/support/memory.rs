@@ -295,11 +295,11 @@ impl FileSystem for Memory {
         buf[..count].copy_from_slice(&rest[..count]);
         Ok(count)
     }
-    fn write(&self, node: NodeId, _handle: Handle, offset: u64, data: &[u8], kill_suidgid: bool) -> Result<usize> {
+    fn write(&self, node: NodeId, _handle: Handle, offset: u64, data: &[u8], how: Writing) -> Result<usize> {
         let start = at(offset)?;
         let mut state = self.state();
         let node = state.node(node)?;
-        if kill_suidgid {
+        if how.kill_suidgid {
             node.kill_suidgid();
         }
         node.attr.mtime = now();
@@ -370,7 +370,7 @@ impl FileSystem for Memory {
     ) -> Result<u64> {
         let mut buf = vec![0; at(length.min(1 << 20))?];
         let count = self.read(from, from_handle, from_offset, &mut buf)?;
-        self.write(to, to_handle, to_offset, &buf[..count], false).map(|n| n as u64)
+        self.write(to, to_handle, to_offset, &buf[..count], Writing::default()).map(|n| n as u64)
     }
     fn opendir(&self, node: NodeId) -> Result<Handle> {
         self.state().node(node)?.dir()?;

@@ -1,0 +1,120 @@
+//! In the manner of fsstress: many threads of many processes on trees of files, each in a directory of its own, on the
+//! mount and in the same order on a mirror; every result is compared, and in the end the trees.
+
+pub mod compare;
+mod draw;
+mod op;
+mod worker;
+
+use crate::options::Options;
+use crate::random::Random;
+use crate::{driver, Result};
+use compare::{Times, Trees};
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use worker::{Ended, Worker};
+
+/// What a part says of a path that was being changed when the server died.
+const DOUBT: &str = "doubtful: ";
+
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64
+}
+
+fn roots(options: &Options) -> Result<(&Path, &Path)> {
+    let [ours, theirs] = options.dirs.as_slice() else { return Err("give a directory and its mirror".into()) };
+    Ok((ours, theirs))
+}
+
+/// One process: its threads' work. Prints the paths that are in doubt.
+pub fn part(options: &Options) -> Result<String> {
+    let (ours, theirs) = roots(options)?;
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let start = now();
+    let workers: Vec<Worker> = (0..options.threads as u64)
+        .map(|number| {
+            let name = format!("w{}", options.part * options.threads as u64 + number);
+            let number = options.part * options.threads as u64 + number;
+            Worker { options, number, ours: ours.join(&name), theirs: theirs.join(&name), start }
+        })
+        .collect();
+    for worker in &workers {
+        for dir in [&worker.ours, &worker.theirs] {
+            std::fs::create_dir(dir).map_err(|e| format!("mkdir {dir:?}: {e}"))?;
+            std::os::unix::fs::chown(dir, Some(1000), Some(1000)).map_err(|e| format!("chown: {e}"))?;
+        }
+    }
+    let ended: Vec<Result<Ended>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = workers.iter().map(|w| scope.spawn(move || w.run())).collect();
+        threads.into_iter().map(|t| t.join().unwrap_or_else(|_| Err("a worker panicked".into()))).collect()
+    });
+    for (worker, ended) in workers.iter().zip(ended) {
+        if let Ended::Died(op) = ended? {
+            for path in op.paths() {
+                println!("{DOUBT}w{}/{path}", worker.number);
+            }
+        }
+    }
+    Ok(String::new())
+}
+
+fn start_part(options: &Options, part: usize) -> Result<Child> {
+    let program = std::env::current_exe().map_err(|e| e.to_string())?;
+    let mut command = Command::new(program);
+    command.arg("stress-part").args(&options.dirs).args(["--part", &part.to_string()]);
+    for (name, value) in [
+        ("--seed", options.seed),
+        ("--ops", options.ops),
+        ("--threads", options.threads as u64),
+        ("--block", options.block),
+    ] {
+        command.args([name, &value.to_string()]);
+    }
+    if options.crash {
+        command.arg("--crash");
+    }
+    if options.trace {
+        command.arg("--trace");
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(|e| format!("starting a part: {e}"))
+}
+
+pub fn run(options: &Options) -> Result<String> {
+    let (ours, theirs) = roots(options)?;
+    let start = now();
+    let parts: Vec<Child> = (0..options.processes).map(|n| start_part(options, n)).collect::<Result<_>>()?;
+    if options.crash {
+        std::thread::sleep(Duration::from_millis(200 + Random::new(options.seed).below(2500)));
+        driver::ask("kill")?;
+    }
+    let mut doubtful = Vec::new();
+    let mut wrong = Vec::new();
+    for (n, part) in parts.into_iter().enumerate() {
+        let ended = part.wait_with_output().map_err(|e| e.to_string())?;
+        let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+        doubtful.extend(said.lines().filter_map(|line| line.strip_prefix(DOUBT)).map(str::to_owned));
+        if !ended.status.success() {
+            wrong.push(format!("part {n} ended with {}", ended.status));
+        }
+    }
+    if options.crash {
+        driver::ask("mount")?;
+    }
+    if !wrong.is_empty() {
+        return Err(wrong.join("; "));
+    }
+    let times = if options.crash { Times::Ignored } else { Times::Compared };
+    let compare = || {
+        let mut trees = Trees { start, times, doubtful: &doubtful, inodes: HashMap::new(), entries: 0 };
+        trees.compare(ours, theirs, "").map(|()| trees.entries)
+    };
+    let entries = compare()?;
+    if options.remount {
+        driver::ask("remount")?;
+        compare().map_err(|e| format!("after a remount: {e}"))?;
+    }
+    let workers = options.processes * options.threads;
+    Ok(format!("stress: {} operations by {workers} threads, {entries} entries compared", options.ops * workers as u64))
+}

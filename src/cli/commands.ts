@@ -14,6 +14,7 @@ export const COMMANDS = [
   "verify",
   "export",
   "key",
+  "audit",
   "snapshot",
   "setup",
 ] as const;

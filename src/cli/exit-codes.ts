@@ -30,6 +30,7 @@ export const ExitCode = {
   KmsTimeout: 27,
   NoRegion: 28,
   KeyFile: 29,
+  AuditFailed: 30,
   NoSuchSnapshot: 40,
   EbsDenied: 41,
   EbsUnreachable: 42,

@@ -31,7 +31,7 @@ export const command: CommandModule<object, Options> = {
       progress.clear();
       console.error(line);
     };
-    await withVolume(argv.backing, openOptions(argv, "read"), async (volume) => {
+    await withVolume(argv.backing, openOptions(argv, "read"), async (volume, _uuid, audit) => {
       const out = await emptyDirectory(argv.out, argv.backing);
       const { counts, problems } = await exportTree(volume, out, {
         onProblem: (problem) => say(problemLine(problem)),
@@ -39,6 +39,11 @@ export const command: CommandModule<object, Options> = {
         onProgress: (now) => progress.show(() => `exported ${countsText(now)}`),
       });
       progress.clear();
+      await audit.tell({
+        event: "export",
+        outcome: problems > 0 ? "detected" : "ok",
+        detail: { out, problems, files: counts.files, bytes: counts.bytes },
+      });
       console.log(`exported to ${argv.out}: ${countsText(counts)}`);
       if (problems === 0) return;
       const hint = "what could be opened of damaged files has a name that ends in .damaged";

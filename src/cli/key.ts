@@ -49,8 +49,9 @@ const check: CommandModule<object, UnlockArguments & { backing: string }> = {
     withUnlockOptions(withBacking(argv)).example("$0 key check /data/phi", "would it open on this host?"),
   handler: async (argv) => {
     const { openVolume } = await import("../volume/open.js");
-    const { header, dk, slot } = await openVolume(backingOf(argv.backing), openOptions(argv, "read"));
+    const { header, dk, slot, audit } = await openVolume(backingOf(argv.backing), openOptions(argv, "read"));
     dk.fill(0);
+    await audit.close();
     console.log(`slot ${slot.id} (${slot.provider}, ${describeSlot(slot)}) opens volume ${header.uuid}`);
     console.log(`volume.json, generation ${header.generation}: MAC and commitment verified`);
   },

@@ -72,6 +72,7 @@ export function openOptions(argv: UnlockArguments, purpose: OpenOptions["purpose
     kmsKeys: argv["kms-key"],
     usePreviousHeader: argv["use-previous-header"],
     onWaiting: (line) => console.error(`kmsfs: waiting: ${line}`),
+    onWarning: (line) => console.error(`kmsfs: warning: ${line}`),
   };
 }
 

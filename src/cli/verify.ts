@@ -34,9 +34,14 @@ export const command: CommandModule<object, Options> = {
       }
     };
     const onProgress = (counts: Readonly<Counts>) => progress.show(() => `checked ${countsText(counts)}`);
-    await withVolume(argv.backing, openOptions(argv, "read"), async (volume, uuid) => {
+    await withVolume(argv.backing, openOptions(argv, "read"), async (volume, uuid, audit) => {
       const result = await verify(volume, { onProblem, onProgress });
       progress.clear();
+      await audit.tell({
+        event: "verify",
+        outcome: result.problems > 0 ? "detected" : "ok",
+        detail: { problems: result.problems, files: result.counts.files, blocks: result.counts.blocks },
+      });
       if (argv.json) console.log(JSON.stringify({ volume: uuid, problems, counts: result.counts }));
       conclude(argv, result);
     });

@@ -2,10 +2,11 @@
 
 import { readdirSync, realpathSync, statfsSync } from "node:fs";
 import { errnoOf, messageOf, UserError } from "../errors.js";
+import { logDirectory } from "../host-directories.js";
 import { CONTROL } from "../volume/paths.js";
 import { unmountFuse } from "./fuse-mount.js";
 import { FS_TYPE, mountAt, readMounts } from "./mountinfo.js";
-import { isWithin, logBase, resolveExisting, resolveMountPoint, runBase } from "./places.js";
+import { isWithin, resolveExisting, resolveMountPoint, runBase } from "./places.js";
 import { isServed, readState, readStates, removeRunDirectory } from "./state.js";
 import { waitUntilUnserved } from "./wait.js";
 
@@ -32,7 +33,7 @@ export async function checkPlaces(backing: string, dir: string): Promise<MountPl
   if (isWithin(places.backing, places.dir)) {
     throw new UserError("MountPoint", `the volume ${backing} lies inside ${dir}`, "mount somewhere else");
   }
-  for (const own of [runBase(), logBase()].map(resolveExisting)) {
+  for (const own of [runBase(), logDirectory()].map(resolveExisting)) {
     if (!isWithin(own, places.dir) && !isWithin(own, places.backing)) continue;
     throw new UserError(
       "MountPoint",

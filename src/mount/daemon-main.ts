@@ -1,6 +1,10 @@
-/** Entry of the daemon's process: fd 3 is the CLI's report channel, fd 4 the key channel, passed on unread. */
+/**
+ * Entry of the daemon's process: fd 3 is the CLI's report channel, fd 4 the key channel, passed on unread, fd 5 brings the
+ * key of the daemon's lines in the audit chain.
+ */
 
 import { Socket } from "node:net";
+import { SESSION_KEY_BYTES } from "../audit/line.js";
 import { ExitCode } from "../cli/exit-codes.js";
 import { messageOf, UserError } from "../errors.js";
 import { Daemon, type DaemonConfig } from "./daemon.js";
@@ -9,6 +13,7 @@ import { log } from "./log.js";
 
 const REPORT_FD = 3;
 const KEY_FD = 4;
+const AUDIT_FD = 5;
 
 export type Report =
   | { mounted: true }
@@ -26,6 +31,24 @@ function readConfig(report: Socket): Promise<DaemonConfig> {
   });
 }
 
+/** The 32 bytes of the audit session's key. Rejects when the CLI is gone before. */
+function readAuditKey(): Promise<Buffer> {
+  const channel = new Socket({ fd: AUDIT_FD, readable: true, writable: false });
+  const key = Buffer.alloc(SESSION_KEY_BYTES);
+  let length = 0;
+  return new Promise((done, failed) => {
+    channel.on("data", (chunk: Buffer) => {
+      length += chunk.copy(key, length);
+      chunk.fill(0);
+      if (length < key.length) return;
+      channel.destroy();
+      done(key);
+    });
+    channel.on("error", () => undefined);
+    channel.once("close", () => failed(new Error("the command that started this daemon is gone")));
+  });
+}
+
 async function main(): Promise<number> {
   process.title = "kmsfs-daemon";
   process.umask(0o077);
@@ -36,7 +59,7 @@ async function main(): Promise<number> {
       report.once("close", () => done());
       report.end(`${JSON.stringify(message)}\n`, () => done());
     });
-  const daemon = new Daemon(await readConfig(report));
+  const daemon = new Daemon(await readConfig(report), await readAuditKey());
   // Nobody waits for this mount any more: it must not come up unasked.
   const abandoned = (): void => void daemon.abort();
   report.once("close", abandoned);

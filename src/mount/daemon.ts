@@ -1,13 +1,17 @@
 /**
  * The daemon of one mount: keeps /dev/fuse, starts the engine and watches it, answers the control socket. It never
- * sees a key. Once the mount is up, nothing that goes wrong here may end it: only the engine's end or a stop does.
+ * sees a key but that of its own lines in the audit chain. Once the mount is up, nothing that goes wrong here may end it: only the engine's end or a stop does.
  */
 
 import { closeSync } from "node:fs";
+import { Auditor } from "../audit/auditor.js";
+import { AuditSession } from "../audit/line.js";
+import type { AuditSettings } from "../audit/settings.js";
 import { messageOf, UserError } from "../errors.js";
 import { expose, type Format } from "../metrics/exposition.js";
 import { usersOf } from "./busy.js";
 import { ControlServer, type Ended, type LiveStatus, type StopReply } from "./control.js";
+import { DaemonAudit } from "./daemon-audit.js";
 import { Engine } from "./engine.js";
 import { mountFuse, openFuse, raiseReadAhead, unmountFuse } from "./fuse-mount.js";
 import { log } from "./log.js";
@@ -29,6 +33,8 @@ export interface DaemonConfig {
   readonly options: MountOptions;
   readonly optionNames: readonly string[];
   readonly log: string | null;
+  /** Its chain, and the id of the session whose key comes over a channel of its own */
+  readonly audit: { readonly settings: AuditSettings; readonly session: string };
 }
 
 const WARNINGS_KEPT = 20;
@@ -44,9 +50,14 @@ export class Daemon {
   #tamperEvents = 0;
   #warnings: string[] = [];
   #stopRefused: string | null = null;
+  readonly #audit: DaemonAudit;
 
-  constructor(config: DaemonConfig) {
+  /** `auditKey`: the first key of the audit session, which becomes the daemon's. */
+  constructor(config: DaemonConfig, auditKey: Buffer) {
     this.#config = config;
+    const auditor = new Auditor(config.audit.settings, config.uuid, (line) => this.#warn(line));
+    auditor.sign(new AuditSession(config.audit.session, auditKey));
+    this.#audit = new DaemonAudit(auditor);
   }
 
   /**
@@ -79,6 +90,7 @@ export class Daemon {
       this.#entry = await mountFuse(this.#fuseFd, backing, dir, options);
       await serving;
       this.#record(engine);
+      await this.#audit.mounted({ ...this.#config, enginePid: engine.pid }, this.#recovery);
     } catch (error) {
       await this.abort();
       throw error;
@@ -120,6 +132,7 @@ export class Daemon {
               engine.failure?.line ?? `the engine ${how}; what was committed is recovered by the next mount`,
           };
     log(ended.code === "Ok" ? `unmounted ${this.#config.dir}` : ended.message);
+    await this.#audit.ended(ended, this.#config.dir);
     removeRunDirectory(this.#config.dir);
     await this.#control?.close(ended);
     return ended;
@@ -152,6 +165,7 @@ export class Daemon {
     engine.on("tamper", (event) => {
       this.#tamperEvents += 1;
       log(tamperLine(event));
+      this.#audit.tampered(event);
     });
     this.#engine = engine;
     return engine;

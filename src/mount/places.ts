@@ -4,15 +4,11 @@ import { createHash } from "node:crypto";
 import { existsSync, lstatSync, readlinkSync, realpathSync } from "node:fs";
 import { basename, dirname, join, resolve, sep } from "node:path";
 import { errnoOf } from "../errors.js";
+import { logDirectory } from "../host-directories.js";
 
 /** /run/kmsfs, or where KMSFS_RUN says (tests). */
 export function runBase(): string {
   return resolve(process.env.KMSFS_RUN || "/run/kmsfs");
-}
-
-/** /var/log/kmsfs, or where KMSFS_LOG says: tamper events have to outlive the mount and the boot. */
-export function logBase(): string {
-  return resolve(process.env.KMSFS_LOG || "/var/log/kmsfs");
 }
 
 /** The run directory of the mount at this resolved mount point; the hash keeps socket paths below 108 bytes. */
@@ -25,7 +21,7 @@ export function controlSocket(runDir: string): string {
 }
 
 export function logFile(uuid: string): string {
-  return join(logBase(), `${uuid}.log`);
+  return join(logDirectory(), `${uuid}.log`);
 }
 
 /** Whether `path` is `dir` or below it; both absolute and resolved. */

@@ -5,8 +5,11 @@ import { closeSync, mkdirSync, openSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Duplex } from "node:stream";
 import { fileURLToPath } from "node:url";
+import { AuditSession } from "../audit/line.js";
+import { auditSettings } from "../audit/settings.js";
 import { isExitCodeName } from "../cli/exit-codes.js";
 import { messageOf, UserError } from "../errors.js";
+import { logDirectory } from "../host-directories.js";
 import { type OpenedVolume, type OpenOptions, openVolume } from "../volume/open.js";
 import { checkPlaces, type MountPlaces, requireRoot } from "./checks.js";
 import type { DaemonConfig } from "./daemon.js";
@@ -15,7 +18,7 @@ import { engineBinary } from "./engine-binary.js";
 import { encodeFrame } from "./frames.js";
 import { LineReader } from "./lines.js";
 import { parseMountOptions } from "./options.js";
-import { logBase, logFile } from "./places.js";
+import { isWithin, logFile, resolveExisting } from "./places.js";
 import type { UnlockMessage } from "./protocol.js";
 import { checkUnlock } from "./schema.js";
 
@@ -35,7 +38,10 @@ export async function startMount(request: MountRequest): Promise<readonly string
   const options = parseMountOptions(request.options);
   const places = await checkPlaces(request.backing, request.dir);
   const engine = engineBinary();
+  refuseAnchorInside(places);
   const volume = await openVolume(places.backing, request.open);
+  const { audit, header, dk } = volume;
+  const session = AuditSession.keyFor(dk, header.uuid);
   try {
     const log = request.logToStderr ? null : logFile(volume.header.uuid);
     const config: DaemonConfig = {
@@ -45,21 +51,50 @@ export async function startMount(request: MountRequest): Promise<readonly string
       options,
       optionNames: request.options.flatMap((list) => list.split(",")).filter((name) => name !== ""),
       log,
+      audit: { settings: audit.settings, session: session.id },
     };
-    await bringUp(config, volume, places);
+    await bringUp(config, volume, places, session.key);
     return volume.warnings;
+  } catch (error) {
+    const { code, message } =
+      error instanceof UserError ? error : { code: undefined, message: messageOf(error) };
+    const detail = { ...places, message };
+    await audit.tell({ event: "mount", outcome: "failed", code, detail });
+    throw error;
   } finally {
-    volume.dk.fill(0);
+    dk.fill(0);
+    session.key.fill(0);
+    await audit.close();
   }
 }
 
-async function bringUp(config: DaemonConfig, volume: OpenedVolume, places: MountPlaces): Promise<void> {
+/** The anchor is to outlive the volume. */
+function refuseAnchorInside({ backing, dir }: MountPlaces): void {
+  const { anchor } = auditSettings();
+  if (anchor === undefined) return;
+  const place = resolveExisting(anchor);
+  if (!isWithin(place, dir) && !isWithin(place, backing)) return;
+  throw new UserError(
+    "MountPoint",
+    `the audit anchor ${anchor} would lie inside the mount`,
+    "move it (audit.json)",
+  );
+}
+
+async function bringUp(
+  config: DaemonConfig,
+  volume: OpenedVolume,
+  places: MountPlaces,
+  auditKey: Buffer,
+): Promise<void> {
   const daemon = spawnDaemon(config, places);
-  const [report, key] = [daemon.stdio[3] as Duplex, daemon.stdio[4] as Duplex];
+  const [report, key, audit] = [3, 4, 5].map((fd) => daemon.stdio[fd] as Duplex) as [Duplex, Duplex, Duplex];
   const answer = readReport(daemon, report);
   // The engine's answer on the key channel is in the daemon's report too, and so is why a channel breaks.
   key.on("error", () => undefined).resume();
+  audit.on("error", () => undefined).resume();
   report.write(`${JSON.stringify(config)}\n`);
+  await new Promise<void>((done) => audit.write(auditKey, () => done()));
   key.write(encodeFrame(unlockMessage(volume)));
   await new Promise<void>((done) => key.write(volume.dk, () => done()));
   volume.dk.fill(0);
@@ -69,6 +104,7 @@ async function bringUp(config: DaemonConfig, volume: OpenedVolume, places: Mount
   } finally {
     report.destroy();
     key.destroy();
+    audit.destroy();
     daemon.unref();
   }
 }
@@ -81,7 +117,7 @@ function spawnDaemon(config: DaemonConfig, { backing, dir }: MountPlaces): Child
       detached: true,
       cwd: "/",
       env: daemonEnvironment(),
-      stdio: ["ignore", logFd ?? 2, logFd ?? 2, "pipe", "pipe"],
+      stdio: ["ignore", logFd ?? 2, logFd ?? 2, "pipe", "pipe", "pipe"],
     });
   } finally {
     if (logFd !== undefined) closeSync(logFd);
@@ -90,7 +126,7 @@ function spawnDaemon(config: DaemonConfig, { backing, dir }: MountPlaces): Child
 
 /** Credentials and the rest of the operator's environment are none of the daemon's business. */
 function daemonEnvironment(): NodeJS.ProcessEnv {
-  const kept = ["KMSFS_RUN", "KMSFS_LOG", "TZ"].flatMap((name) => {
+  const kept = ["KMSFS_RUN", "KMSFS_LOG", "KMSFS_SYSLOG", "TZ"].flatMap((name) => {
     const value = process.env[name];
     return value === undefined ? [] : [[name, value]];
   });
@@ -99,7 +135,7 @@ function daemonEnvironment(): NodeJS.ProcessEnv {
 
 function openLog(path: string): number {
   try {
-    mkdirSync(logBase(), { recursive: true, mode: 0o700 });
+    mkdirSync(logDirectory(), { recursive: true, mode: 0o700 });
     return openSync(path, "a", 0o600);
   } catch (error) {
     throw new UserError(

@@ -1,3 +1,4 @@
+import type { Auditor } from "../audit/auditor.js";
 import { messageOf, UserError } from "../errors.js";
 import { type OpenOptions, openVolume } from "../volume/open.js";
 import { systemCode } from "./errors.js";
@@ -11,15 +12,15 @@ import { Volume } from "./volume.js";
 export async function withVolume<T>(
   backing: string,
   options: OpenOptions,
-  work: (volume: Volume, uuid: string) => Promise<T>,
+  work: (volume: Volume, uuid: string, audit: Auditor) => Promise<T>,
 ): Promise<T> {
-  const { header, dk } = await openVolume(backing, options);
+  const { header, dk, audit } = await openVolume(backing, options);
   try {
     const unlock = await lockForReading(backing);
     try {
       const volume = new Volume(backing, header, dk);
       dk.fill(0);
-      return await work(volume, header.uuid).finally(() => volume.close());
+      return await work(volume, header.uuid, audit).finally(() => volume.close());
     } catch (error) {
       throw systemCode(error) === undefined ? error : unreadable(backing, error);
     } finally {
@@ -27,6 +28,7 @@ export async function withVolume<T>(
     }
   } finally {
     dk.fill(0);
+    await audit.close();
   }
 }
 

@@ -3,6 +3,9 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, mkdtemp, open, rename, rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
+import { Auditor } from "../audit/auditor.js";
+import { AuditSession } from "../audit/line.js";
+import { auditSettings } from "../audit/settings.js";
 import { errnoOf, messageOf, UserError } from "../errors.js";
 import { commitmentOf } from "../keys/domain.js";
 import type { DomainIdentity } from "../keys/provider.js";
@@ -63,7 +66,9 @@ async function make(options: InitOptions, undo: Undo[]): Promise<NewVolume> {
   const madeKeyfile = await keyfileFor(options.key, backing.path, undo);
 
   const identity: DomainIdentity = { uuid: randomUUID(), domain: "volume" };
-  const { slot, domainKey } = await newKey(options.key, identity);
+  const problems: string[] = [];
+  const audit = new Auditor(auditSettings(), identity.uuid, (line) => problems.push(line));
+  const { slot, domainKey, requestId } = await newKey(options.key, identity);
   const created = new Date().toISOString();
   let bytes: Buffer;
   let body: HeaderBody;
@@ -81,12 +86,17 @@ async function make(options: InitOptions, undo: Undo[]): Promise<NewVolume> {
       slots: [{ ...slot, id: 1, label: options.label, created }],
     };
     bytes = sealHeader(body, domainKey);
+    audit.sign(AuditSession.of(domainKey, identity.uuid));
   } finally {
     domainKey.fill(0);
   }
 
   await writeControl(backing.path, bytes, undo);
-  const warnings = await pinNew(body, backing.path);
+  const keyArn = slot.provider === "aws-kms" ? slot.keyArn : undefined;
+  const detail = { backing: backing.path, provider: slot.provider };
+  await audit.record({ event: "init", outcome: "ok", slot: 1, keyArn, requestId, detail });
+  await audit.close();
+  const warnings = [...problems, ...(await pinNew(body, backing.path))];
   return { backing: backing.path, header: body, madeKeyfile, warnings };
 }
 

@@ -1,7 +1,12 @@
 /** Opens a volume for whoever needs its key: header, pin, key, commitment and MAC, in that order. */
 
 import { realpath, stat } from "node:fs/promises";
+import { Auditor } from "../audit/auditor.js";
+import type { AuditEvent } from "../audit/event.js";
+import { AuditSession } from "../audit/line.js";
+import { auditSettings } from "../audit/settings.js";
 import { errnoOf, messageOf, UserError } from "../errors.js";
+import { KmsFailure } from "../keys/aws-kms-errors.js";
 import { HeaderDamage } from "../keys/parse.js";
 import { type Slot, slotsWithout } from "../keys/slots.js";
 import { type Unlocked, unlock } from "../keys/unlock.js";
@@ -25,6 +30,8 @@ export interface OpenOptions {
   readonly exceptSlot?: number | undefined;
   /** Told, in one line, that KMS does not answer yet */
   readonly onWaiting?: ((line: string) => void) | undefined;
+  /** Told, in one line, what went wrong beside the opening */
+  readonly onWarning?: ((line: string) => void) | undefined;
 }
 
 export interface OpenedVolume {
@@ -32,45 +39,91 @@ export interface OpenedVolume {
   /** The domain key, 32 bytes. The caller hands it on and wipes it. */
   readonly dk: Buffer;
   readonly slot: Slot;
+  /** The volume's audit chain, signing; the caller closes it. */
+  readonly audit: Auditor;
   /** For the operator, one line each */
   readonly warnings: readonly string[];
 }
 
-/** Throws UserError: not a volume, newer format, damaged, pin, or what the key's provider says. Leaves no key behind then. */
+/**
+ * Throws UserError: not a volume, newer format, damaged, pin, what the key's provider says, or AuditFailed. Leaves no key
+ * behind then. That it was opened, or tried, is in the audit chain when this ends.
+ */
 export async function openVolume(backing: string, options: OpenOptions): Promise<OpenedVolume> {
   const paths = await findVolume(backing);
   const place = await realpath(backing);
   const previous = options.usePreviousHeader === true;
   const header = await headerOf(paths, previous);
-  const pin = await readPin(header.uuid);
+  const audit = new Auditor(auditSettings(), header.uuid, options.onWarning ?? (() => undefined));
+  const failed: AuditEvent[] = [];
   let opened: Unlocked;
+  let pin: Pin | undefined;
   try {
+    pin = await readPin(header.uuid);
     if (pin === undefined) await checkClaims(place, header);
     else checkPin(pin, header, previous);
-    opened = await unlockHeader(header, pin, options);
+    opened = await unlockHeader(header, pin, options, (slot, error) =>
+      failed.push(unlockFailed(error, options, slot)),
+    );
   } catch (error) {
+    if (failed.length === 0 && error instanceof UserError && error.code !== "Usage") {
+      failed.push(unlockFailed(error, options));
+    }
+    await audit.tell(...failed);
     throw previous ? error : await pointedAtPrevious(error, header, paths);
   }
   const { domainKey: dk, slot } = opened;
   try {
-    if (!commits(header, dk))
-      throw await damaged(paths, previous, "it commits to another key than its slot holds");
-    if (!authenticates(header, dk)) {
-      throw await damaged(paths, previous, "its MAC is wrong: it was changed without the volume's key");
+    const why = tampering(header, dk);
+    if (why !== undefined) {
+      await audit.tell(...failed, { event: "tamper", outcome: "detected", detail: { header: why } });
+      throw await damaged(paths, previous, why);
     }
-    if (options.purpose === "read") return { header, dk, slot, warnings: [] };
+    audit.sign(AuditSession.of(dk, header.uuid));
+    await audit.record(...failed, unlocked(opened, options));
+    if (options.purpose === "read") return { header, dk, slot, audit, warnings: [] };
     const current = previous ? await putBack(header, dk, pin, paths) : header;
     const warnings = await raisePin(pin, current, slot, place);
     if (previous) {
       warnings.push(
         `volume.json was put back from generation ${header.generation}, as generation ${current.generation}`,
       );
+      const detail = { header: "put back", from: header.generation, generation: current.generation };
+      await audit.tell({ event: "recovery", outcome: "ok", detail });
     }
-    return { header: current, dk, slot, warnings };
+    return { header: current, dk, slot, audit, warnings };
   } catch (error) {
     dk.fill(0);
+    await audit.close();
     throw error;
   }
+}
+
+/** Why a header is not what somebody with the key wrote, or undefined. */
+function tampering(header: VolumeHeader, dk: Buffer): string | undefined {
+  if (!commits(header, dk)) return "it commits to another key than its slot holds";
+  if (!authenticates(header, dk)) return "its MAC is wrong: it was changed without the volume's key";
+  return undefined;
+}
+
+function unlocked({ slot, requestId }: Unlocked, { purpose }: OpenOptions): AuditEvent {
+  return { event: "unlock", outcome: "ok", ...auditedSlot(slot), requestId, detail: { purpose } };
+}
+
+function unlockFailed(error: UserError, { purpose }: OpenOptions, slot?: Slot): AuditEvent {
+  return {
+    event: "unlock",
+    outcome: "failed",
+    code: error.code,
+    ...(slot === undefined ? {} : auditedSlot(slot)),
+    requestId: error instanceof KmsFailure ? error.requestId : undefined,
+    detail: { purpose, message: error.message },
+  };
+}
+
+/** What the audit chain says of a slot. */
+export function auditedSlot(slot: Slot): Pick<AuditEvent, "slot" | "keyArn"> {
+  return { slot: slot.id, keyArn: slot.provider === "aws-kms" ? slot.keyArn : undefined };
 }
 
 /** The header of a volume for listing it: parsed, its MAC unverified. */
@@ -82,6 +135,7 @@ async function unlockHeader(
   header: VolumeHeader,
   pin: Pin | undefined,
   options: OpenOptions,
+  onFailed: (slot: Slot, error: UserError) => void,
 ): Promise<Unlocked> {
   const { exceptSlot } = options;
   const slots = exceptSlot === undefined ? header.slots : slotsWithout(header.slots, exceptSlot);
@@ -95,6 +149,7 @@ async function unlockHeader(
         kmsTimeoutMs: options.kmsTimeoutMs,
         allowedKeyArns: options.kmsKeys ?? pin?.keyArns,
         onWaiting: options.onWaiting,
+        onFailed,
       },
     );
   } catch (error) {

@@ -7,6 +7,7 @@ import { mkdir, open, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { errnoOf, messageOf, UserError } from "../errors.js";
 import { withLock } from "../flock.js";
+import { etcDirectory } from "../host-directories.js";
 import { isRecord } from "../keys/parse.js";
 import type { HeaderBody } from "./header.js";
 import { removeIfThere, syncDirectory } from "./store.js";
@@ -23,14 +24,8 @@ export interface Pin {
   readonly backing: string | null;
 }
 
-/** /etc/kmsfs, or where KMSFS_ETC says (tests; hosts with a read-only /etc). */
-function pinDirectory(): string {
-  const set = process.env.KMSFS_ETC;
-  return set === undefined || set === "" ? "/etc/kmsfs" : set;
-}
-
 export function pinPath(uuid: string): string {
-  return join(pinDirectory(), `${uuid}.json`);
+  return join(etcDirectory(), `${uuid}.json`);
 }
 
 function badPin(path: string, why: string): UserError {
@@ -82,7 +77,7 @@ function parsePin(text: string, uuid: string, path: string): Pin {
 
 /** Writes a pin, mode 0600, by rename; where there is one already, by `updatePin`. Throws the system's error. */
 export async function writePin(pin: Pin): Promise<void> {
-  const directory = pinDirectory();
+  const directory = etcDirectory();
   const path = pinPath(pin.uuid);
   await mkdir(directory, { recursive: true, mode: 0o755 });
   const fresh = `${path}.new`;
@@ -108,7 +103,7 @@ export async function updatePin(
 ): Promise<void> {
   const before = await readPin(uuid);
   if (isSame(change(before), before)) return;
-  const directory = pinDirectory();
+  const directory = etcDirectory();
   await mkdir(directory, { recursive: true, mode: 0o755 });
   await withLock(directory, { waitSeconds: LOCK_SECONDS }, async () => {
     const pin = await readPin(uuid);
@@ -132,7 +127,7 @@ export async function removePin(uuid: string): Promise<void> {
  * place of one that has. Pins that cannot be read claim nothing.
  */
 export async function pinsClaiming(backing: string, exceptUuid: string): Promise<Pin[]> {
-  const names = await readdir(pinDirectory()).catch(() => []);
+  const names = await readdir(etcDirectory()).catch(() => []);
   const claims: Pin[] = [];
   for (const name of names.filter((name) => name.endsWith(".json") && name !== `${exceptUuid}.json`)) {
     const pin = await readPin(name.slice(0, -".json".length)).catch(() => undefined);

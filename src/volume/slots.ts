@@ -3,6 +3,7 @@
 import { realpath } from "node:fs/promises";
 import { errnoOf, messageOf, UserError } from "../errors.js";
 import { rewrap } from "../keys/aws-kms.js";
+import { KmsFailure } from "../keys/aws-kms-errors.js";
 import type { DomainIdentity } from "../keys/provider.js";
 import { type AwsKmsSlot, type Slot, slotsWithout, slotWith } from "../keys/slots.js";
 import {
@@ -14,7 +15,7 @@ import {
   type VolumeHeader,
 } from "./header.js";
 import { type KeySource, keyfileFor, wrapKey } from "./key-source.js";
-import { type OpenedVolume, type OpenOptions, openVolume } from "./open.js";
+import { auditedSlot, type OpenedVolume, type OpenOptions, openVolume } from "./open.js";
 import { checkPin, pinPath, readPin, updatePin } from "./pin.js";
 import { findVolume, type Previous, readHeader, replaceHeader, underHeaderLock } from "./store.js";
 
@@ -49,10 +50,10 @@ export async function addSlot(
 ): Promise<SlotChange> {
   const { source, label } = options;
   const undo: (() => Promise<unknown>)[] = [];
-  return withKey(options, undefined, async (volume) => {
+  return withKey("slot-add", options, undefined, async (volume) => {
     try {
       const madeKeyfile = await keyfileFor(source, await realpath(options.backing), undo);
-      const { slot: content } = await wrapKey(source, volume.dk, identityOf(volume));
+      const { slot: content, requestId } = await wrapKey(source, volume.dk, identityOf(volume));
       const trial: Slot = { ...content, id: 1, label, created: new Date().toISOString() };
       const warnings = await tryNewSlot(trial, volume, options, "may-be-denied");
       let added: Slot = trial;
@@ -69,7 +70,8 @@ export async function addSlot(
         header: header.header,
         slot: added,
         madeKeyfile,
-        warnings: [...volume.warnings, ...warnings, ...header.warnings],
+        requestId,
+        warnings: [...warnings, ...header.warnings],
       };
     } catch (error) {
       for (const step of undo.reverse()) await step().catch(() => undefined);
@@ -80,7 +82,7 @@ export async function addSlot(
 
 /** Removes a slot, when another one opens the volume. Throws UserError. */
 export async function removeSlot(options: SlotOptions & { readonly id: number }): Promise<SlotChange> {
-  return withKey(options, options.id, async (volume) => {
+  return withKey("slot-remove", options, options.id, async (volume) => {
     let removed: Slot | undefined;
     const { header, warnings } = await changeSlots(options.backing, volume, "new", (current) => {
       removed = slotWith(current, options.id);
@@ -89,7 +91,7 @@ export async function removeSlot(options: SlotOptions & { readonly id: number })
     return {
       header,
       slot: removed ?? slotWith(volume.header.slots, options.id),
-      warnings: [...volume.warnings, ...warnings],
+      warnings,
     };
   });
 }
@@ -97,14 +99,14 @@ export async function removeSlot(options: SlotOptions & { readonly id: number })
 /** Wraps the key anew in a slot that stays what it is: by KMS itself, or under a new file or passphrase. Throws UserError. */
 export async function rotateSlot(options: RotateOptions): Promise<SlotChange> {
   const undo: (() => Promise<unknown>)[] = [];
-  return withKey(options, undefined, async (volume) => {
+  return withKey("slot-rotate", options, undefined, async (volume) => {
     try {
       const old = slotWith(volume.header.slots, options.id);
       const madeKeyfile =
         options.source === undefined
           ? undefined
           : await keyfileFor(options.source, await realpath(options.backing), undo);
-      const content = await rotated(old, volume, options);
+      const { slot: content, requestId } = await rotated(old, volume, options);
       const slot: Slot = {
         ...content,
         id: old.id,
@@ -118,7 +120,7 @@ export async function rotateSlot(options: RotateOptions): Promise<SlotChange> {
         }
         return current.map((other) => (other.id === old.id ? slot : other));
       });
-      return { header, slot, madeKeyfile, warnings: [...volume.warnings, ...tried, ...warnings] };
+      return { header, slot, madeKeyfile, requestId, warnings: [...tried, ...warnings] };
     } catch (error) {
       for (const step of undo.reverse()) await step().catch(() => undefined);
       throw error;
@@ -138,26 +140,50 @@ async function rotated(old: Slot, volume: OpenedVolume, options: RotateOptions) 
   }
   if (old.provider !== "aws-kms") {
     if (source === undefined) throw new UserError("Usage", "no new key named");
-    return (await wrapKey(source, volume.dk, identityOf(volume))).slot;
+    return wrapKey(source, volume.dk, identityOf(volume));
   }
   const keyId = source?.provider === "aws-kms" ? { keyId: source.keyId } : {};
   const pairs = context === undefined ? {} : { context };
-  return (await rewrap(old, identityOf(volume), { timeoutMs, ...keyId, ...pairs })).slot;
+  return rewrap(old, identityOf(volume), { timeoutMs, ...keyId, ...pairs });
 }
 
-/** Opens the volume, without the slot `except`, and wipes its key when `work` is done. */
+type Change = Omit<SlotChange, "warnings"> & {
+  readonly warnings: string[];
+  readonly requestId?: string | undefined;
+};
+
+/**
+ * Opens the volume, without the slot `except`, writes what `work` did into the audit chain, and wipes the key. Under the
+ * audit policy `require` the line of the unlocking stands there before anything is changed.
+ */
 async function withKey(
+  event: "slot-add" | "slot-remove" | "slot-rotate",
   options: SlotOptions,
   except: number | undefined,
-  work: (volume: OpenedVolume) => Promise<SlotChange>,
+  work: (volume: OpenedVolume) => Promise<Change>,
 ): Promise<SlotChange> {
   const volume = await openVolume(options.backing, { ...options, purpose: "change", exceptSlot: except });
+  const { audit } = volume;
   try {
-    return await work(volume);
+    const { requestId, ...change } = await work(volume);
+    const { slot, header } = change;
+    const detail = { provider: slot.provider, label: slot.label, generation: header.generation };
+    await audit.tell({ event, outcome: "ok", ...auditedSlot(slot), requestId, detail });
+    return { ...change, warnings: [...volume.warnings, ...change.warnings] };
   } catch (error) {
-    throw error instanceof UserError ? error : notWritten(options.backing, error);
+    const told = error instanceof UserError ? error : notWritten(options.backing, error);
+    await audit.tell({
+      event,
+      outcome: "failed",
+      code: told.code,
+      slot: "id" in options && typeof options.id === "number" ? options.id : undefined,
+      requestId: error instanceof KmsFailure ? error.requestId : undefined,
+      detail: { message: told.message },
+    });
+    throw told;
   } finally {
     volume.dk.fill(0);
+    await audit.close();
   }
 }
 
@@ -217,7 +243,7 @@ async function changeSlots(
   { header: { uuid }, dk }: OpenedVolume,
   previous: Previous,
   change: (slots: readonly Slot[], generation: number) => readonly Slot[],
-): Promise<{ header: VolumeHeader; warnings: readonly string[] }> {
+): Promise<{ header: VolumeHeader; warnings: string[] }> {
   const paths = await findVolume(backing);
   return underHeaderLock(paths, async (lock) => {
     const current = await readHeader(paths.header);

@@ -140,5 +140,5 @@ t.test("bad options are refused before KMS is asked", async (t) => {
   for (const [args, message] of bad) refusedWith(t, await init(args), "Usage", message);
   refusedWith(t, await check(["--kms-key", "alias/phi"]), "Usage", /not the ARN/);
   t.equal(kms.requests.length, 0);
-  t.same(readdirSync(scratch.path).sort(), ["by-arn", "etc", "volume"], "and nothing was made");
+  t.same(readdirSync(scratch.path).sort(), ["by-arn", "etc", "log", "volume"], "and nothing was made");
 });

@@ -11,7 +11,7 @@ async function madeVolume(test: { teardown(handler: () => void): void }) {
   const scratch = new Scratch();
   test.teardown(() => scratch.remove());
   const env = scratch.environment();
-  process.env.KMSFS_ETC = env.KMSFS_ETC;
+  Object.assign(process.env, { KMSFS_ETC: env.KMSFS_ETC, KMSFS_LOG: env.KMSFS_LOG });
   const [backing, keyfile] = [scratch.file("volume"), scratch.file("key")];
   const kmsfs = (...args: string[]) => runKmsfs(args, env);
   const made = await kmsfs("init", backing, "--keyfile", keyfile);

@@ -30,6 +30,8 @@ export class Scratch {
       PATH: process.env.PATH ?? "",
       HOME: this.path,
       KMSFS_ETC: this.file("etc"),
+      KMSFS_LOG: this.file("log"),
+      KMSFS_SYSLOG: "",
       AWS_EC2_METADATA_DISABLED: "true",
     };
   }

@@ -15,8 +15,8 @@ import { runKmsfs, Scratch, showsKey } from "../support/run-kmsfs.js";
 
 const scratch = new Scratch();
 t.teardown(() => scratch.remove());
-process.env.KMSFS_ETC = scratch.file("etc");
 const env = scratch.environment();
+Object.assign(process.env, { KMSFS_ETC: env.KMSFS_ETC, KMSFS_LOG: env.KMSFS_LOG });
 const keyfile = scratch.file("key");
 let count = 0;
 

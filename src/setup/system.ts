@@ -12,7 +12,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { errnoOf, messageOf, UserError } from "../errors.js";
 import type { PlannedFile } from "./plan.js";
 
@@ -21,11 +21,18 @@ export interface Change {
   readonly path: string;
 }
 
-/** What an earlier set-up wrote: paths, and the SHA-256 of their contents or where they link to. */
-type Manifest = Readonly<Record<string, string>>;
+/** What an earlier set-up wrote. */
+interface Manifest {
+  /** Paths, and the SHA-256 of their contents or where they link to */
+  readonly files: Readonly<Record<string, string>>;
+  /** Those it had to make, outer before inner */
+  readonly directories: readonly string[];
+}
 
 /** `root` stands before every path, for staging; the manifest is a file of the running system's paths below it. */
 export class SystemFiles {
+  readonly #made: string[] = [];
+
   constructor(
     readonly root: string,
     readonly manifestPath: string,
@@ -40,7 +47,7 @@ export class SystemFiles {
     const before = this.#manifest();
     const foreign = files.find((file) => {
       const found = this.#stateOf(file.path);
-      return found !== undefined && found !== wantedState(file) && found !== before[file.path];
+      return found !== undefined && found !== wantedState(file) && found !== before.files[file.path];
     });
     if (foreign !== undefined) {
       const hint = "move it away, or remove it";
@@ -52,9 +59,14 @@ export class SystemFiles {
       return { kind: "write", path: file.path };
     });
     const wanted = new Set(files.map(({ path }) => path));
-    const gone = Object.keys(before).filter((path) => !wanted.has(path));
+    const gone = Object.keys(before.files).filter((path) => !wanted.has(path));
     changes.push(...this.#remove(gone, before));
-    const manifest = Object.fromEntries(files.map((file) => [file.path, wantedState(file)]));
+    // Made first, to be in the list that is written there.
+    this.#asRoot(this.manifestPath, () => this.#makeDirectories(dirname(this.#at(this.manifestPath))));
+    const manifest: Manifest = {
+      files: Object.fromEntries(files.map((file) => [file.path, wantedState(file)])),
+      directories: [...before.directories, ...this.#made],
+    };
     const content = Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`);
     this.#write({ path: this.manifestPath, content, mode: 0o644 });
     return changes;
@@ -63,10 +75,10 @@ export class SystemFiles {
   /** Removes what `install` wrote, unless it was changed since. */
   uninstall(): Change[] {
     const before = this.#manifest();
-    const changes = this.#remove(Object.keys(before), before);
+    const changes = this.#remove(Object.keys(before.files), before);
     if (!this.dryRun) {
       rmSync(this.#at(this.manifestPath), { force: true });
-      removeEmpty(dirname(this.#at(this.manifestPath)));
+      for (const directory of before.directories.toReversed()) removeEmpty(this.#at(directory));
     }
     return changes;
   }
@@ -75,7 +87,7 @@ export class SystemFiles {
     return paths.flatMap((path): Change[] => {
       const found = this.#stateOf(path);
       if (found === undefined) return [];
-      if (found !== manifest[path]) return [{ kind: "leave", path }];
+      if (found !== manifest.files[path]) return [{ kind: "leave", path }];
       if (!this.dryRun) this.#asRoot(path, () => rmSync(this.#at(path)));
       return [{ kind: "remove", path }];
     });
@@ -86,13 +98,23 @@ export class SystemFiles {
     const at = this.#at(file.path);
     const fresh = `${at}.kmsfs-new`;
     this.#asRoot(file.path, () => {
-      mkdirSync(dirname(at), { recursive: true, mode: 0o755 });
+      this.#makeDirectories(dirname(at));
       rmSync(fresh, { force: true });
       if ("link" in file) symlinkSync(file.link, fresh);
       else writeFileSync(fresh, file.content, { mode: file.mode, flush: true });
       // Whoever runs the old one meanwhile reads it to its end.
       renameSync(fresh, at);
     });
+  }
+
+  /** `path` is below `root` already. */
+  #makeDirectories(path: string): void {
+    if (this.dryRun) return;
+    const first = mkdirSync(path, { recursive: true, mode: 0o755 });
+    if (first === undefined) return;
+    const made: string[] = [];
+    for (let each = path; each.length >= first.length; each = dirname(each)) made.unshift(each);
+    this.#made.push(...made.map((each) => join("/", relative(this.root, each))));
   }
 
   #asRoot(path: string, act: () => void): void {
@@ -119,7 +141,7 @@ export class SystemFiles {
     try {
       return JSON.parse(readFileSync(at, "utf8")) as Manifest;
     } catch (error) {
-      if (errnoOf(error) === "ENOENT") return {};
+      if (errnoOf(error) === "ENOENT") return { files: {}, directories: [] };
       throw new UserError(
         "Unexpected",
         `${at} cannot be read: ${messageOf(error)}`,

@@ -33,6 +33,7 @@ function staged(t: Test) {
 
 t.test("what setup installs is all gone after --uninstall", async (t) => {
   const { root, setup } = staged(t);
+  mkdirSync(join(root, "usr/local/share/man"), { recursive: true });
   const installed = await setup();
   t.equal(installed.code, "Ok", installed.stderr);
   const files = filesBelow(root);
@@ -46,7 +47,8 @@ t.test("what setup installs is all gone after --uninstall", async (t) => {
 
   const removed = await setup("--uninstall");
   t.equal(removed.code, "Ok", removed.stderr);
-  t.strictSame(filesBelow(root), []);
+  const left = readdirSync(root, { recursive: true, encoding: "utf8" }).sort();
+  t.strictSame(left, ["usr", "usr/local", "usr/local/share", "usr/local/share/man"], "what was there before");
 });
 
 t.test("--dry-run tells of the same files and writes none", async (t) => {
@@ -109,9 +111,15 @@ t.test("what an older version wrote and this one has no more is removed", async 
   const manifest = join(root, "usr/local/lib/kmsfs/setup.json");
   const old = join(root, "usr/local/share/man/man1/kmsfs-old.1");
   writeFileSync(old, "");
-  const listed = JSON.parse(readFileSync(manifest, "utf8")) as Record<string, string>;
+  const listed = JSON.parse(readFileSync(manifest, "utf8")) as { files: Record<string, string> };
   const ofNothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-  writeFileSync(manifest, JSON.stringify({ ...listed, "/usr/local/share/man/man1/kmsfs-old.1": ofNothing }));
+  writeFileSync(
+    manifest,
+    JSON.stringify({
+      ...listed,
+      files: { ...listed.files, "/usr/local/share/man/man1/kmsfs-old.1": ofNothing },
+    }),
+  );
   t.match((await setup()).stdout, /removed \/usr\/local\/share\/man\/man1\/kmsfs-old\.1/);
   t.notOk(existsSync(old));
 });

@@ -49,6 +49,15 @@ function describe(root: string, dir = "", inodes = new Map<number, string>()): s
   });
 }
 
+/** A line for each inode with its owner, mode and ACLs, as getfacl(1) tells them. */
+function acls(root: string): string[] {
+  const { status, stdout, stderr } = spawnSync("getfacl", ["-RPnp", "."], { cwd: root, encoding: "utf8" });
+  if (status !== 0) throw new Error(`getfacl: ${stderr}`);
+  // The roots themselves were made by others.
+  const inodes = stdout.split("\n\n").filter((lines) => !lines.startsWith("# file: .\n"));
+  return inodes.map((lines) => lines.replaceAll("\n", " "));
+}
+
 function digest(path: string): string {
   const hash = createHash("sha256");
   const buffer = Buffer.alloc(1 << 20);
@@ -96,7 +105,10 @@ async function workAndRead(seed: number, blockSize: number, end: "crash" | "clea
       const found: string[] = [];
       await verify(volume, { onProblem: (problem) => found.push(JSON.stringify(problem)) });
       await exportTree(volume, out, {});
-      const [ours, plain] = [describe(out), describe(mirror)];
+      const [ours, plain] = [out, mirror].map((dir) => [...describe(dir), ...acls(dir)]) as [
+        string[],
+        string[],
+      ];
       const both = new Set(ours.filter((line) => plain.includes(line)));
       found.push(...ours.filter((line) => !both.has(line)).map((line) => `only in the volume: ${line}`));
       found.push(...plain.filter((line) => !both.has(line)).map((line) => `only in the directory: ${line}`));

@@ -10,14 +10,16 @@ use kmsfs_files::Config;
 use kmsfs_format::keys::{DomainKeys, Secret};
 use kmsfs_namespace::ops::{Caller, FileSystem, Handle, NodeId, SetAttr, Writing, ROOT};
 use kmsfs_namespace::Volume;
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Read;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const ME: Caller = Caller { uid: 0, gid: 0, pid: 1, umask: 0 };
+const UMASK: u32 = 0o027;
+const ME: Caller = Caller { uid: 0, gid: 0, pid: 1, umask: UMASK };
+const ACLS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
 const PUNCH: u32 = (libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE) as u32;
 
 struct Random(u64);
@@ -98,11 +100,12 @@ impl Run {
     fn create(&mut self) {
         let path = self.new_path();
         let (dir, name) = Self::split(&path);
-        let mode = libc::S_IFREG | [0o600, 0o644, 0o755][self.random.below(3) as usize];
+        let mode = libc::S_IFREG | [0o600, 0o644, 0o755, 0o666][self.random.below(4) as usize];
         let (entry, handle) =
             self.volume().create(ME, self.node(dir), name.as_bytes(), mode, libc::O_RDWR as u32).unwrap();
-        let plain = File::create(self.plain(&path)).unwrap();
-        plain.set_permissions(std::fs::Permissions::from_mode(mode & 0o7777)).unwrap();
+        let mut options = OpenOptions::new();
+        let plain =
+            options.read(true).write(true).create_new(true).mode(mode & 0o7777).open(self.plain(&path)).unwrap();
         self.files.push(path);
         self.write(entry.node, handle, &plain);
         self.close(entry.node, handle);
@@ -144,8 +147,48 @@ impl Run {
         }
         self.close(node, handle);
     }
+    /// The value of an ACL with random names and permissions, or one that says no more than a mode.
+    fn acl(&mut self) -> Vec<u8> {
+        let named = self.random.below(4);
+        let users = (0..named).map(|n| (0x02, 1000 + n as u32)).collect::<Vec<_>>();
+        let groups = (0..named / 2).map(|n| (0x08, 2000 + n as u32)).collect::<Vec<_>>();
+        let mask = if named > 0 { vec![(0x10, u32::MAX)] } else { Vec::new() };
+        let (owner, group, others) = (vec![(0x01, u32::MAX)], vec![(0x04, u32::MAX)], vec![(0x20, u32::MAX)]);
+        let mut value = 2u32.to_le_bytes().to_vec();
+        for (tag, id) in [owner, users, group, groups, mask, others].concat() {
+            value.extend_from_slice(&u16::to_le_bytes(tag));
+            value.extend_from_slice(&(self.random.below(8) as u16).to_le_bytes());
+            value.extend_from_slice(&u32::to_le_bytes(id));
+        }
+        value
+    }
+    /// Sets or removes an ACL, or changes the mode that goes with it, as the kernel does on the plain side.
+    fn change_acl(&mut self) {
+        let dir = 1 + self.random.below(self.dirs.len() as u64) as usize;
+        let dir = self.dirs.get(dir).cloned().filter(|_| self.random.below(2) == 0);
+        let is_dir = dir.is_some();
+        let Some(path) = dir.or_else(|| self.pick()) else { return };
+        let (node, plain) = (self.node(&path), self.plain(&path));
+        let name = if is_dir { ACLS[self.random.below(2) as usize] } else { ACLS[0] };
+        match self.random.below(4) {
+            0 => {
+                let mode = self.random.below(0o1000) as u32;
+                self.volume().setattr(ME, node, &SetAttr { mode: Some(mode), ..SetAttr::default() }).unwrap();
+                std::fs::set_permissions(plain, std::fs::Permissions::from_mode(mode)).unwrap();
+            }
+            1 => {
+                self.volume().removexattr(node, name.as_bytes()).unwrap();
+                rustix::fs::removexattr(plain, name).unwrap();
+            }
+            _ => {
+                let acl = self.acl();
+                self.volume().setxattr(node, name.as_bytes(), &acl, 0, false).unwrap();
+                rustix::fs::setxattr(plain, name, &acl, rustix::fs::XattrFlags::empty()).unwrap();
+            }
+        }
+    }
     fn step(&mut self) {
-        match self.random.below(14) {
+        match self.random.below(17) {
             0..=2 => self.create(),
             3..=7 => {
                 if let Some(path) = self.pick() {
@@ -155,9 +198,9 @@ impl Run {
             8 => {
                 let path = self.new_path();
                 let (dir, name) = Self::split(&path);
-                self.volume().mkdir(ME, self.node(dir), name.as_bytes(), 0o750).unwrap();
-                std::fs::create_dir(self.plain(&path)).unwrap();
-                std::fs::set_permissions(self.plain(&path), std::fs::Permissions::from_mode(0o750)).unwrap();
+                let mode = [0o750, 0o777, 0o701][self.random.below(3) as usize];
+                self.volume().mkdir(ME, self.node(dir), name.as_bytes(), mode).unwrap();
+                DirBuilder::new().mode(mode).create(self.plain(&path)).unwrap();
                 self.dirs.push(path);
             }
             9 => {
@@ -196,6 +239,7 @@ impl Run {
                     self.files.retain(|f| *f != path);
                 }
             }
+            13..=15 => self.change_acl(),
             _ => {
                 self.volume().destroy();
                 // The lock goes with the last reference.
@@ -208,6 +252,7 @@ impl Run {
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(UMASK));
     let [_, backing, mirror, uuid, shift, size, count, seed, steps, end] = args.as_slice() else {
         panic!("usage: see the head of this example");
     };

@@ -98,8 +98,9 @@ async function install(argv: Arguments, prefix: string, system: import("../setup
   }
   const found = commandOnPath();
   if (found !== undefined) return system.install(planFiles({ prefix, packageDir, command: found }));
-  const launcher = planLauncher(prefix, process.execPath, join(packageDir, "dist/cli/main.js"));
-  return system.install([launcher, ...planFiles({ prefix, packageDir, command: launcher.path })]);
+  const node = process.execPath;
+  const launcher = planLauncher(prefix, node, packageDir);
+  return system.install([launcher, ...planFiles({ prefix, packageDir, command: launcher.path, node })]);
 }
 
 /** This very command, when a service finds both it and Node by its PATH. */

@@ -1,7 +1,7 @@
 /** What kmsfs puts on a machine besides its npm package, and where. */
 
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { packageRoot } from "../package-root.js";
 
 /** `path` is absolute, as the running system will see it. */
@@ -16,6 +16,8 @@ export interface Places {
   readonly command: string;
   /** Where the npm package lies */
   readonly packageDir: string;
+  /** Node's own path, for machines whose services do not find it in theirs (nvm, for instance) */
+  readonly node?: string;
 }
 
 /** One program under the names by which mount(8) and umount(8) look for it; it finds its package by the link. */
@@ -28,11 +30,11 @@ const WRITTEN_COMMAND = "/usr/bin/kmsfs";
 const UNIT = /\.(service|socket|target|timer|path|slice)$/;
 
 /** Helpers for mount(8), units, manual pages and completions. */
-export function planFiles({ prefix, command, packageDir }: Places): PlannedFile[] {
+export function planFiles({ prefix, command, packageDir, node }: Places): PlannedFile[] {
   // mount(8) looks in /sbin alone, which is /usr/sbin wherever a package installs to /usr.
   const sbin = prefix === "/usr" ? "/usr/sbin" : "/sbin";
   return [
-    ...HELPER_NAMES.map((name) => ({ path: join(sbin, name), link: join(packageDir, HELPER) })),
+    ...HELPER_NAMES.map((name) => helper(join(sbin, name), packageDir, node)),
     ...filesOf("systemd")
       .filter((name) => UNIT.test(name))
       .map((name) => planned(`systemd/${name}`, join(prefix, "lib/systemd/system", name), command)),
@@ -40,11 +42,24 @@ export function planFiles({ prefix, command, packageDir }: Places): PlannedFile[
   ];
 }
 
-/** A command that needs no PATH, for machines whose services do not find Node in theirs (nvm, for instance). */
-export function planLauncher(prefix: string, node: string, script: string): PlannedFile {
-  const words = [node, script].map((word) => `'${word.replaceAll("'", "'\\''")}'`);
-  const content = Buffer.from(`#!/bin/sh\nexec ${words.join(" ")} "$@"\n`);
-  return { path: join(prefix, "lib/kmsfs/kmsfs"), content, mode: 0o755 };
+/** What units call where they would not find Node. */
+export function planLauncher(prefix: string, node: string, packageDir: string): PlannedFile {
+  const script = join(packageDir, "dist/cli/main.js");
+  return { path: join(prefix, "lib/kmsfs/kmsfs"), content: launcher(node, script), mode: 0o755 };
+}
+
+/** The helper looks for Node in the PATH; with a path of Node's, what it would do is written out. */
+function helper(path: string, packageDir: string, node: string | undefined): PlannedFile {
+  if (node === undefined) return { path, link: join(packageDir, HELPER) };
+  const name = basename(path);
+  const program = name.startsWith("umount") ? "umount" : "mount";
+  return { path, content: launcher(node, join(packageDir, `dist/helper/${program}.js`), name), mode: 0o755 };
+}
+
+function launcher(...words: readonly string[]): Buffer {
+  const quoted = words.map((word) => `'${word.replaceAll("'", "'\\''")}'`);
+  // Node does not start in a directory that is gone.
+  return Buffer.from(`#!/bin/sh\ncd . 2>/dev/null || cd /\nexec ${quoted.join(" ")} "$@"\n`);
 }
 
 function planned(source: string, path: string, command: string | undefined): PlannedFile {

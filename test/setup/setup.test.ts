@@ -82,6 +82,9 @@ t.test("without a command on the services' PATH they call a launcher that needs 
   const launcher = readFileSync(join(root, "usr/local/lib/kmsfs/kmsfs"), "utf8");
   t.match(launcher, process.execPath);
   t.match(launcher, /dist\/cli\/main\.js' "\$@"\n$/);
+  const helper = readFileSync(join(root, "sbin/umount.fuse.kmsfs"), "utf8");
+  t.match(helper, process.execPath);
+  t.match(helper, /dist\/helper\/umount\.js' 'umount\.fuse\.kmsfs' "\$@"\n$/);
 });
 
 t.test("a file of somebody else's stops it before anything is written", async (t) => {

@@ -30,6 +30,8 @@ pub struct Node {
     lookups: Mutex<u64>,
     /// The last link is gone: this keeps the inode for whoever still refers to it.
     orphan: Mutex<Option<Arc<OwnedFd>>>,
+    /// The sealed target of a symlink without a name, whose sidecar went with its last one.
+    target: Mutex<Option<Box<[u8]>>>,
 }
 
 impl Node {
@@ -46,6 +48,7 @@ impl Node {
             acls: Mutex::new(None),
             lookups: Mutex::new(0),
             orphan: Mutex::new(None),
+            target: Mutex::new(None),
         }
     }
 
@@ -69,6 +72,14 @@ impl Node {
     /// Keeps the inode alive until the kernel forgets the node.
     pub fn pin(&self, fd: Arc<OwnedFd>) {
         *self.orphan.lock() = Some(fd);
+    }
+
+    pub fn keep_target(&self, sealed: Vec<u8>) {
+        *self.target.lock() = Some(sealed.into_boxed_slice());
+    }
+
+    pub fn kept_target(&self) -> Option<Vec<u8>> {
+        self.target.lock().as_deref().map(<[u8]>::to_vec)
     }
 
     pub fn pinned(&self) -> Option<Arc<OwnedFd>> {

@@ -87,6 +87,17 @@ def directories_move_while_open():
     refuses(errno.ENOTEMPTY, os.rename, "x", "empty")
 
 
+def removed_symlink_keeps_its_target():
+    for target in ["short", "t" * 4095]:
+        os.symlink(target, "l")
+        fd = os.open("l", os.O_PATH | os.O_NOFOLLOW)
+        os.rename("l", "m")
+        os.unlink("m")
+        assert os.fstat(fd).st_size == len(target) and os.fstat(fd).st_nlink == 0
+        assert os.readlink("", dir_fd=fd) == target
+        os.close(fd)
+
+
 def removed_directory_stays_usable():
     os.mkdir("gone")
     fd = os.open("gone", os.O_RDONLY)
@@ -101,5 +112,5 @@ def removed_directory_stays_usable():
 
 main({f.__name__: f for f in [
     life_after_unlink, unnamed_file_gets_a_name, renamed_while_open, directories_move_while_open,
-    removed_directory_stays_usable,
+    removed_directory_stays_usable, removed_symlink_keeps_its_target,
 ]})

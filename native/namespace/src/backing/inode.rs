@@ -256,7 +256,14 @@ fn set_mode(fd: impl AsFd, mode: u16) -> Result<()> {
     Ok(())
 }
 
+/// chown(2)'s "leave it as it is": nobody's id.
+pub const NO_ID: u32 = u32::MAX;
+
+/// EINVAL for ids that are none: to the system call they would mean no change.
 pub fn chown(fd: impl AsFd, uid: u32, gid: u32) -> rustix::io::Result<()> {
+    if uid == NO_ID || gid == NO_ID {
+        return Err(rustix::io::Errno::INVAL);
+    }
     rustix::fs::chownat(fd, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
 }
 

@@ -106,7 +106,7 @@ impl Volume {
     /// A symlink's size is its target's length, which its stored length tells. Not by reading it: that would set atime.
     fn target_size(&self, node: &Node, stored: u64) -> Result<u64> {
         if stored == ASIDE_LEN {
-            return self.target_sidecar_len(&node.file);
+            return self.target_sidecar_len(node);
         }
         let len = names::target_len(stored as usize);
         len.map(|n| n as u64).ok_or_else(|| Fault::tampered("has a target too short to be sealed"))

@@ -6,12 +6,16 @@ use crate::ops::Handle;
 
 /// Bytes read and written at a time.
 const PIECE: u64 = 1 << 20;
+/// The most that one request copies, in bytes: nobody can interrupt it, and callers ask again for the rest.
+const MOST: u64 = 128 << 20;
 
 impl Volume {
-    /// Copies at most `length` bytes; fewer at the end of the source or when an error follows what was copied.
+    /// Copies at most `length` bytes; fewer when they are very many, at the end of the source, or when an error follows
+    /// what was copied.
     pub(super) fn copy(&self, from: (Handle, u64), to: (Handle, u64), length: u64) -> Result<u64> {
         self.writable()?;
         let (source, target) = (self.open_handle(from.0)?, self.open_handle(to.0)?);
+        let length = length.min(MOST);
         let ends = from.1.checked_add(length).zip(to.1.checked_add(length));
         let Some((from_end, to_end)) = ends else { return Err(Fault::errno(libc::EOVERFLOW)) };
         if source.node.id == target.node.id && from.1 < to_end && to.1 < from_end {

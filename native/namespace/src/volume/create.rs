@@ -4,7 +4,7 @@ use super::sidecar::{remove_if_there, temporary};
 use super::Volume;
 use crate::acl::Acl;
 use crate::backing::acl::Acls;
-use crate::backing::inode::{chmod, chown, Inode};
+use crate::backing::inode::{chmod, chown, Inode, NO_ID};
 use crate::backing::path;
 use crate::fault::{Fault, Result};
 use crate::ops::{Caller, Entry, NodeId};
@@ -41,6 +41,10 @@ impl<'a> Making<'a> {
         mode: u32,
         device: Device,
     ) -> Result<Self> {
+        if caller.uid == NO_ID || caller.gid == NO_ID {
+            // What a user namespace does not map (open(2)).
+            return Err(Fault::errno(libc::EOVERFLOW));
+        }
         let parent = fstat(dir_fd)?;
         let inherits = inherits.and_then(|acls| acls.default).filter(|_| kind != Kind::Symlink);
         let mut acls = Acls::default();

@@ -110,7 +110,12 @@ impl Volume {
             return self.backing.unbind(&victim.fd, &record.id, binding);
         }
         match record.kind {
-            Kind::Symlink if !victim.is_directory() => self.drop_target(&record.id),
+            Kind::Symlink if !victim.is_directory() => {
+                if let Some(node) = self.known(victim)? {
+                    self.keep_target(&node);
+                }
+                self.drop_target(&record.id)
+            }
             _ => Ok(()),
         }
     }

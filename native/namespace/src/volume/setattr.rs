@@ -1,7 +1,7 @@
 //! chmod, chown, truncate and utimensat.
 
 use super::Volume;
-use crate::backing::inode::owner_of;
+use crate::backing::inode::{owner_of, NO_ID};
 use crate::fault::{Fault, Result};
 use crate::ops::{Attr, NodeId, SetAttr, SetTime};
 use crate::table::Node;
@@ -82,6 +82,9 @@ impl Volume {
     }
 
     fn set_owner(&self, node: &Node, fd: &OwnedFd, set: &SetAttr) -> Result<()> {
+        if set.uid == Some(NO_ID) || set.gid == Some(NO_ID) {
+            return Err(Fault::errno(libc::EINVAL));
+        }
         let _held = self.backing.inode_locks.lock(&[&node.file]);
         let has = owner_of(&fstat(fd)?);
         let mut new = Owner {

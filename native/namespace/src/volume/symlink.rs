@@ -5,6 +5,7 @@ use super::Volume;
 use crate::backing::path;
 use crate::fault::{Fault, Result};
 use crate::ops::{Caller, Entry, NodeId};
+use crate::table::Node;
 use kmsfs_format::names::{open_target, seal_target, target_is_aside, SALTED_OVERHEAD};
 use kmsfs_format::record::{Device, Kind};
 use rustix::fs::{fstat, Mode, OFlags};
@@ -51,7 +52,7 @@ impl Volume {
         let stored = rustix::fs::readlinkat(&fd, "", Vec::new())?;
         let stored = stored.to_bytes();
         let sidecar = match target_is_aside(stored) {
-            true => Some(self.target_sidecar(&node.file)?),
+            true => Some(self.target_sidecar(&node)?),
             false => None,
         };
         open_target(&self.backing.keys, &node.file, stored, sidecar.as_deref())
@@ -74,21 +75,42 @@ impl Volume {
         }
     }
 
-    fn target_sidecar(&self, id: &[u8; 16]) -> Result<Vec<u8>> {
-        match self.links().and_then(|links| get_file(links, &hex(id), LONGEST + SALTED_OVERHEAD)) {
-            Err(f) if f.is(libc::ENOENT) => Err(Fault::tampered("has lost the sidecar of its target")),
+    fn stored_target(&self, id: &[u8; 16]) -> Result<Vec<u8>> {
+        self.links().and_then(|links| get_file(links, &hex(id), LONGEST + SALTED_OVERHEAD))
+    }
+
+    fn target_sidecar(&self, node: &Node) -> Result<Vec<u8>> {
+        match self.stored_target(&node.file) {
+            Err(f) if f.is(libc::ENOENT) => self.target_without_name(node),
             other => other,
         }
     }
 
-    /// Length of the target in the sidecar of symlink `id`.
-    pub(super) fn target_sidecar_len(&self, id: &[u8; 16]) -> Result<u64> {
-        let fd = match self.links().and_then(|links| Ok(path::entry(links, &hex(id))?)) {
-            Err(f) if f.is(libc::ENOENT) => return Err(Fault::tampered("has lost the sidecar of its target")),
-            other => other?,
+    /// Length of the target in the sidecar of a symlink.
+    pub(super) fn target_sidecar_len(&self, node: &Node) -> Result<u64> {
+        let len = match self.links().and_then(|links| Ok(path::entry(links, &hex(&node.file))?)) {
+            Err(f) if f.is(libc::ENOENT) => self.target_without_name(node)?.len() as u64,
+            other => fstat(other?)?.st_size as u64,
         };
-        let len = (fstat(fd)?.st_size as u64).checked_sub(SALTED_OVERHEAD as u64);
+        let len = len.checked_sub(SALTED_OVERHEAD as u64);
         len.ok_or_else(|| Fault::tampered("has a target too short to be sealed"))
+    }
+
+    /// What is kept of a removed symlink that is still open (O_PATH). One with a name must have its sidecar.
+    fn target_without_name(&self, node: &Node) -> Result<Vec<u8>> {
+        match node.kept_target() {
+            Some(sealed) => Ok(sealed),
+            None if fstat(self.fd(node)?)?.st_nlink == 0 => Err(Fault::errno(libc::ESTALE)),
+            None => Err(Fault::tampered("has lost the sidecar of its target")),
+        }
+    }
+
+    /// Keeps the target of a symlink that is about to lose its sidecar, for whoever has it open.
+    pub(super) fn keep_target(&self, node: &Node) {
+        // What cannot be read now could not be read later either.
+        if let Ok(sealed) = self.stored_target(&node.file) {
+            node.keep_target(sealed);
+        }
     }
 
     /// Removes the sidecar of a symlink whose last link is gone.

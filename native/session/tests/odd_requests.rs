@@ -388,7 +388,7 @@ fn run(disk: &SmallDisk, seed: u64) {
     let _ = fs::remove_dir_all(&path);
     fs::create_dir_all(path.join(".kmsfs")).unwrap();
     let events = Arc::<Mutex<Vec<String>>>::default();
-    let writeback = seed % 2 == 0;
+    let writeback = seed.is_multiple_of(2);
     let mut rig = Rig::start(open(&path, writeback, &events).unwrap(), 1 + seed as usize % 3, writeback);
     let mut writer = Writer { random: Random::new(seed), known: Known::default() };
     let mut unique = 1;

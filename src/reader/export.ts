@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 
 import { DamageError, systemCode } from "./errors.js";
-import { openSymlink, openXattrs } from "./inode.js";
+import { ACCESS_ACL, openSymlink, openXattrs } from "./inode.js";
 import type { Xattr } from "./names.js";
 import { type Made, OutDirectory, quote, writing } from "./out-directory.js";
 import type { Attributes, InodeRecord } from "./record.js";
@@ -260,11 +260,20 @@ function outName(node: Node): Buffer {
   return node.name ?? Buffer.from(node.stored, "latin1");
 }
 
-/** As on the inode, or as in the record where the two do not agree. */
+/**
+ * As on the inode, or as in the record where the two do not agree. Where there is an access ACL the group's bits are its
+ * mask, and not for the group to have: setting the ACL brings them along, and where it is not set they stay away.
+ */
 function attributesOf(node: Node): Attributes {
-  const { stats, record, damage } = node;
-  if (record && damage.some((error) => error.code === "attributes")) return record.attributes;
-  return { mode: Number(stats.mode & 0o7777n), uid: Number(stats.uid), gid: Number(stats.gid) };
+  const { stats, record, damage, xattrs } = node;
+  const recorded = damage.some((error) => error.code === "attributes") ? record : undefined;
+  const masked = recorded ? (recorded.aclHash ?? recorded.oldAclHash) : xattrs.get(ACCESS_ACL);
+  const { mode, uid, gid } = recorded?.attributes ?? {
+    mode: Number(stats.mode & 0o7777n),
+    uid: Number(stats.uid),
+    gid: Number(stats.gid),
+  };
+  return { mode: masked ? mode & ~0o070 : mode, uid, gid };
 }
 
 function ownerOf(node: Node): [number, number] {

@@ -7,14 +7,22 @@ import { collect, type Node } from "./walk.js";
 
 const RECORDS = ["user.kmsfs.new", "trusted.kmsfs.new"];
 
-/** The extended attributes of an inode as an application set them; what does not open goes to `damage`. */
+/** The two ACLs of an inode (docs/format.md §8), by the names of their attributes. */
+export const ACCESS_ACL = "system.posix_acl_access";
+export const DEFAULT_ACL = "system.posix_acl_default";
+
+/**
+ * The extended attributes of an inode as an application set them; what does not open goes to `damage`. ACLs only of an
+ * inode that is as its record says: others could let somebody in.
+ */
 export function openXattrs(volume: Volume, node: Node, record: InodeRecord, damage: DamageError[]): Xattr[] {
   const owned = node.type === "file" || node.type === "directory";
   const prefix = owned ? "user.kmsfs." : "trusted.kmsfs.";
   const xattrs: Xattr[] = [];
   for (const [stored, value] of node.xattrs) {
-    if (stored.startsWith("system.posix_acl_")) {
-      xattrs.push({ name: Buffer.from(stored), value });
+    if (stored === ACCESS_ACL || stored === DEFAULT_ACL) {
+      const asRecorded = !node.damage.some(({ code }) => code === "attributes");
+      if (asRecorded) xattrs.push({ name: Buffer.from(stored), value });
     } else if (stored.startsWith(prefix) && !RECORDS.includes(stored)) {
       const xattr = collect(damage, () =>
         openXattr(volume.keys, record.id, stored.slice(prefix.length), value),

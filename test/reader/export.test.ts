@@ -12,8 +12,9 @@ import {
 import { join } from "node:path";
 import t from "tap";
 import { exportTree } from "../../src/reader/export.js";
+import { aclHash } from "../../src/reader/record.js";
 import type { Problem } from "../../src/reader/verify.js";
-import { type FixtureInode, FixtureVolume, run, setXattr, writePages } from "./fixture.js";
+import { type FixtureInode, FixtureVolume, run, setXattr, writePages, xattrOf } from "./fixture.js";
 
 async function exported(v: FixtureVolume, test: { teardown(handler: () => void): void }) {
   const out = mkdtempSync("/var/tmp/kmsfs-export-");
@@ -145,6 +146,49 @@ t.test("what is damaged is reported and named .damaged; the rest is exported", a
   const partial = readFileSync(join(out, "hurt.1.damaged"));
   t.same(partial, Buffer.from(content).fill(0, 4096, 8192));
   t.equal(lstatSync(join(out, "chmodded.damaged")).mode & 0o7777, 0o600);
+});
+
+t.test("ACLs come out, and with those of no record nobody gets in", async (t) => {
+  const v = new FixtureVolume();
+  t.teardown(() => v.remove());
+  const dir = v.directory(v.root, "dir", 0o750);
+  const files = ["kept", "planted", "removed"].map((name) => v.file(dir, name, Buffer.from(name)));
+  const [kept, planted, removed] = files as [FixtureInode, FixtureInode, FixtureInode];
+  const give = (inode: FixtureInode, ...acls: string[]) => {
+    run("setfacl", ["-m", acls.join(), inode.path]);
+    const [access, fallback] = ["access", "default"].map((name) =>
+      xattrOf(inode.path, `system.posix_acl_${name}`),
+    );
+    v.writeRecord(inode, { aclHash: aclHash(access, fallback) });
+  };
+  give(dir, "u:2000:rwx", "d:u:2000:rx", "d:g:3000:---");
+  for (const file of files) chmodSync(file.path, 0o600);
+  v.writeRecord(planted);
+  give(kept, "u:2000:rw", "g:3000:r");
+  give(removed, "u:2000:rw");
+  // The mode stays as its record has it: the ACL alone tells.
+  run("setfacl", ["-m", "u:2000:rw,m::-", planted.path]);
+  run("setfacl", ["-b", removed.path]);
+  chmodSync(removed.path, 0o660);
+
+  const { out, problems, warnings } = await exported(v, t);
+  t.same(problems.map(({ code, place }) => [place, code]).sort(), [
+    ["/dir/planted", "attributes"],
+    ["/dir/removed", "attributes"],
+  ]);
+  t.same(warnings, []);
+  const acl = (path: string) => run("getfacl", ["-ncpE", path]).trim().split("\n");
+  for (const [name, inode] of [
+    ["dir", dir],
+    ["dir/kept", kept],
+  ] as const)
+    t.same(acl(join(out, name)), acl(inode.path), name);
+  t.same(acl(join(out, "dir/planted.damaged")), ["user::rw-", "group::---", "other::---"]);
+  t.same(
+    acl(join(out, "dir/removed.damaged")),
+    ["user::rw-", "group::---", "other::---"],
+    "no mask as a group",
+  );
 });
 
 t.test("an export of a deep tree of short names, whose sealed paths no path can hold", async (t) => {

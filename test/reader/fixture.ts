@@ -280,6 +280,13 @@ export function writePages(path: string, pages: readonly Page[]): void {
   closeSync(fd);
 }
 
+/** An extended attribute as it stands; undefined when there is none of the name. */
+export function xattrOf(path: string, name: string): Buffer | undefined {
+  const dump = run("getfattr", ["-h", "-e", "hex", "-d", "-m", `^${name}$`, "--absolute-names", "--", path]);
+  const [, hex] = /=0x([0-9a-f]*)/.exec(dump) ?? [];
+  return hex === undefined ? undefined : Buffer.from(hex, "hex");
+}
+
 export function setXattr(path: string, name: string, value: Buffer): void {
   run("setfattr", ["-h", "-n", name, "-v", `0x${value.toString("hex")}`, "--", path]);
 }

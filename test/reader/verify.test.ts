@@ -3,8 +3,9 @@ import { copyFileSync, readFileSync, renameSync, truncateSync, unlinkSync, write
 import { join } from "node:path";
 import t from "tap";
 import { mac } from "../../src/reader/keys.js";
+import { aclHash } from "../../src/reader/record.js";
 import { type Problem, verify } from "../../src/reader/verify.js";
-import { type Blocks, FixtureVolume, run, setXattr } from "./fixture.js";
+import { type Blocks, type FixtureInode, FixtureVolume, run, setXattr, xattrOf } from "./fixture.js";
 
 /** A volume with everything in it, and handles on the parts to tamper with. */
 function everything(blockSize = 4096) {
@@ -66,8 +67,7 @@ function flip(path: string, offset: number): void {
 }
 
 function rawXattr(path: string, name: string): Buffer {
-  const text = run("getfattr", ["-h", "-e", "hex", "-n", name, "--absolute-names", "--", path]);
-  return Buffer.from(/=0x([0-9a-f]*)/.exec(text)?.[1] ?? "", "hex");
+  return xattrOf(path, name) ?? Buffer.alloc(0);
 }
 
 interface Tampering {
@@ -446,3 +446,30 @@ for (const [what, make] of Object.entries({
     t.same(problems.map(({ code }) => code).sort(), ["log", "sidecar", "type"]);
   });
 }
+
+t.test("an ACL that a crash left as it was before, or none before, is no damage", async (t) => {
+  const v = new FixtureVolume();
+  t.teardown(() => v.remove());
+  const [bare, full] = ["bare", "with"].map((name) => v.file(v.root, name, Buffer.from("x")));
+  if (bare === undefined || full === undefined) throw new Error("two files were made");
+  run("setfacl", ["-m", "u:1000:r,m::r", full.path]);
+  const hash = aclHash(xattrOf(full.path, "system.posix_acl_access"), undefined);
+  const none = aclHash(undefined, undefined);
+  const found = async (inode: FixtureInode, aclHash?: Buffer, oldAclHash?: Buffer) => {
+    v.writeRecord(inode, { ...(aclHash && { aclHash }), ...(oldAclHash && { oldAclHash }) });
+    const problems: Problem[] = [];
+    const volume = v.open();
+    await verify(volume, { onProblem: (problem) => problems.push(problem) });
+    volume.close();
+    return problems.length;
+  };
+  t.equal(await found(bare, hash, none), 0);
+  t.equal(await found(bare, hash), 1);
+  t.equal(await found(bare, undefined, hash), 0);
+  t.equal(await found(bare), 0);
+  t.equal(await found(full, hash, none), 0);
+  t.equal(await found(full, none, hash), 0);
+  t.equal(await found(full, undefined, hash), 0);
+  t.equal(await found(full, undefined, none), 1);
+  t.equal(await found(full, hash), 0);
+});

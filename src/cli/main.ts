@@ -1,10 +1,10 @@
 #!/usr/bin/env node
-import { isUtf8 } from "node:buffer";
-import { readFileSync } from "node:fs";
 import yargs, { type CommandModule } from "yargs";
 import { messageOf, UserError } from "../errors.js";
+import { withPriority } from "../journal.js";
 import { packageVersion } from "../version.js";
 import { COMMANDS, isCommandName, loadCommand } from "./commands.js";
+import { refuseOtherEncodings } from "./encodings.js";
 import { ExitCode } from "./exit-codes.js";
 
 /** An option's text reaches every command and subcommand; an epilogue does not. */
@@ -21,14 +21,11 @@ function withoutHelpCommand(argv: readonly string[]): readonly string[] {
   return argv[0] === "help" ? [...argv.slice(1), "--help"] : argv;
 }
 
-/** Node puts U+FFFD for every other byte: a path would silently become another one. Throws UserError (Usage). */
-function refuseOtherEncodings(): void {
-  if (isUtf8(readFileSync("/proc/self/cmdline"))) return;
-  throw new UserError(
-    "Usage",
-    "an argument is not UTF-8",
-    "reach that path by a symbolic link with a plain name",
-  );
+/** What the scripts in sbin/ call: arguments and exit status are those of mount(8). */
+async function runMountHelper([name, ...args]: readonly string[]): Promise<number | undefined> {
+  if (name === "mount-helper") return (await import("../helper/mount.js")).mountHelper(args);
+  if (name === "umount-helper") return (await import("../helper/umount.js")).umountHelper(args);
+  return undefined;
 }
 
 function unknownCommand(argv: readonly string[]): void {
@@ -38,6 +35,9 @@ function unknownCommand(argv: readonly string[]): void {
 }
 
 async function main(given: readonly string[]): Promise<void> {
+  const status = await runMountHelper(given);
+  // Not exitCode: after a deadline the AWS SDK may still hold sockets and timers open.
+  if (status !== undefined) process.exit(status);
   refuseOtherEncodings();
   const argv = withoutHelpCommand(given);
   unknownCommand(argv);
@@ -66,7 +66,7 @@ function helpFor(argv: readonly string[]): string {
 function report(error: unknown): number {
   if (process.env.KMSFS_DEBUG) console.error(error);
   if (error instanceof UserError) {
-    console.error(`kmsfs: ${error.line}`);
+    console.error(withPriority("error", `kmsfs: ${error.line}`));
     return error.exitCode;
   }
   if (error instanceof Error && error.name === "YError") {

@@ -1,5 +1,7 @@
 import type { Argv, CommandModule } from "yargs";
-import { isForegroundChild, mountInForeground } from "../mount/foreground.js";
+import { mountInForeground } from "../mount/foreground.js";
+import { isForegroundChild, tellForeground } from "../mount/foreground-channel.js";
+import { splitUnlockOptions } from "./unlock-mount-options.js";
 import { openOptions, type UnlockArguments, withUnlockOptions } from "./unlock-options.js";
 
 interface Arguments extends UnlockArguments {
@@ -16,7 +18,9 @@ const OPTIONS_HELP = `-o takes, commas between them:
   cache=SIZE         the engine's cache of plaintext, 1M to 1024G; 64M by default
   mlock=require|try  refuse, or warn, when memory cannot be locked; try by default
   suid, dev, noexec, noatime, relatime, sync, ... as mount(8) knows them; nosuid and nodev by default
-  x-*, _netdev, nofail, auto, noauto, user, defaults are for fstab and ignored here`;
+  keyfile=F, passphrase-file=F, kms-key=ARN, kms-timeout=N, ...: the options above without their dashes
+  x-*, _netdev, nofail, auto, noauto, defaults, comment=... are for fstab's other readers
+A value with commas stands in double quotes: keyfile="/etc/a,b".`;
 
 export const command: CommandModule<object, Arguments> = {
   command: "mount <backing> <dir>",
@@ -47,16 +51,18 @@ export const command: CommandModule<object, Arguments> = {
       .epilogue(OPTIONS_HELP) as Argv<Arguments>,
   handler: async (argv) => {
     if (argv.foreground && !isForegroundChild()) {
-      process.exitCode = await mountInForeground(argv.dir);
+      process.exitCode = await mountInForeground(argv.backing, argv.dir);
       return;
     }
+    const { mount, unlock } = splitUnlockOptions(argv.options ?? [], argv);
     const { startMount } = await import("../mount/start.js");
     const warnings = await startMount({
       backing: argv.backing,
       dir: argv.dir,
-      options: argv.options ?? [],
-      open: openOptions(argv, "mount"),
+      options: mount,
+      open: openOptions(unlock, "mount"),
       logToStderr: argv.foreground,
+      onProgress: tellForeground,
     });
     for (const warning of warnings) console.error(`kmsfs: ${warning}`);
   },

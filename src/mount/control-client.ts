@@ -1,7 +1,7 @@
 /** Asks the daemon of a mount over its control socket. */
 
 import { connect, type Socket } from "node:net";
-import type { Ended, LiveStatus, StopReply } from "./control.js";
+import type { Ended, LiveStatus, RemountReply, StopReply } from "./control.js";
 import { LineReader } from "./lines.js";
 import { controlSocket, runDirectory } from "./places.js";
 
@@ -51,6 +51,15 @@ export async function liveStatus(mountPoint: string): Promise<LiveStatus | undef
 /** Asks the daemon to unmount; undefined when there is no daemon. */
 export async function requestStop(mountPoint: string, lazy: boolean): Promise<StopReply | undefined> {
   return (await ask(mountPoint, { request: "stop", lazy })) as StopReply | undefined;
+}
+
+/** Asks the daemon to remount; undefined when there is no daemon. */
+export async function requestRemount(
+  mountPoint: string,
+  readOnly: boolean,
+  flags: readonly string[] | undefined,
+): Promise<RemountReply | undefined> {
+  return (await ask(mountPoint, { request: "remount", readOnly, flags })) as RemountReply | undefined;
 }
 
 export interface Watch {

@@ -3,6 +3,8 @@
  *
  *   {"request":"status"}             -> {"status":{...}}
  *   {"request":"stop","lazy":bool}   -> {"stop":"done"|"busy"|"failed","detail":"..."}
+ *   {"request":"remount","readOnly":bool,"flags":[...]}
+ *                                    -> {"remount":"done"|"busy"|"failed","detail":"..."}
  *   {"request":"watch"}              -> {"ended":{...}} once nothing of the mount is left, then the end of the stream
  *   {"request":"metrics"}            -> {"metrics":"..."}, OpenMetrics text
  *   GET /metrics HTTP/1.1            -> the same text for a scraper (curl --unix-socket)
@@ -36,6 +38,11 @@ export interface StopReply {
   readonly detail: string;
 }
 
+export interface RemountReply {
+  readonly remount: "done" | "busy" | "failed";
+  readonly detail: string;
+}
+
 export interface Ended {
   readonly code: ExitCodeName;
   readonly message: string;
@@ -45,6 +52,8 @@ export interface ControlHandlers {
   status(): Promise<LiveStatus>;
   metrics(format: Format): Promise<string>;
   stop(lazy: boolean): Promise<StopReply>;
+  /** `flags`: those of the kernel from now on; undefined leaves them */
+  remount(readOnly: boolean, flags: readonly string[] | undefined): Promise<RemountReply>;
 }
 
 export class ControlServer {
@@ -128,10 +137,11 @@ export class ControlServer {
   }
 
   async #answer(socket: Socket, line: string, handlers: ControlHandlers): Promise<object | undefined> {
-    const { request, lazy } = JSON.parse(line) as { request?: unknown; lazy?: unknown };
+    const { request, lazy, readOnly, flags } = JSON.parse(line) as Record<string, unknown>;
     if (request === "status") return { status: await handlers.status() };
     if (request === "metrics") return { metrics: await handlers.metrics("openmetrics") };
     if (request === "stop") return handlers.stop(lazy === true);
+    if (request === "remount") return handlers.remount(readOnly === true, flags as string[] | undefined);
     if (request === "watch") {
       this.#watchers.add(socket);
       return undefined;

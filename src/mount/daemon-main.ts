@@ -70,7 +70,7 @@ async function main(): Promise<number> {
     report.off("close", abandoned);
     const { code, message, hint } =
       error instanceof UserError ? error : new UserError("Unexpected", messageOf(error));
-    log(`not mounted: ${message}`);
+    log(`not mounted: ${message}`, "error");
     await send({ error: { code, message, hint } });
     return ExitCode[code];
   }
@@ -98,8 +98,10 @@ function stopOnSignals(daemon: Daemon): void {
 }
 
 // A fault in here is not a reason to take a mount away from its users.
-process.on("uncaughtException", (error) => log(`unexpected failure: ${error.stack ?? error.message}`));
-process.on("unhandledRejection", (error) => log(`unexpected failure: ${messageOf(error)}`));
+process.on("uncaughtException", (error) =>
+  log(`unexpected failure: ${error.stack ?? error.message}`, "error"),
+);
+process.on("unhandledRejection", (error) => log(`unexpected failure: ${messageOf(error)}`, "error"));
 
 main().then(
   (code) => process.exit(code),

@@ -10,10 +10,10 @@ import type { AuditSettings } from "../audit/settings.js";
 import { messageOf, UserError } from "../errors.js";
 import { expose, type Format } from "../metrics/exposition.js";
 import { usersOf } from "./busy.js";
-import { ControlServer, type Ended, type LiveStatus, type StopReply } from "./control.js";
+import { ControlServer, type Ended, type LiveStatus, type RemountReply, type StopReply } from "./control.js";
 import { DaemonAudit } from "./daemon-audit.js";
 import { Engine } from "./engine.js";
-import { mountFuse, openFuse, raiseReadAhead, unmountFuse } from "./fuse-mount.js";
+import { mountFuse, openFuse, raiseReadAhead, remountFuse, unmountFuse } from "./fuse-mount.js";
 import { log } from "./log.js";
 import { type MountEntry, mountAt } from "./mountinfo.js";
 import type { MountOptions } from "./options.js";
@@ -50,6 +50,8 @@ export class Daemon {
   #tamperEvents = 0;
   #warnings: string[] = [];
   #stopRefused: string | null = null;
+  /** of the kernel, once they were changed by a remount */
+  #flags: readonly string[] | undefined;
   readonly #audit: DaemonAudit;
 
   /** `auditKey`: the first key of the audit session, which becomes the daemon's. */
@@ -71,6 +73,7 @@ export class Daemon {
       status: () => this.#status(),
       metrics: (format) => this.#metrics(format),
       stop: (lazy) => this.stop(lazy),
+      remount: (readOnly, flags) => this.#remount(readOnly, flags),
     });
     try {
       this.#fuseFd = openFuse();
@@ -131,7 +134,8 @@ export class Daemon {
             message:
               engine.failure?.line ?? `the engine ${how}; what was committed is recovered by the next mount`,
           };
-    log(ended.code === "Ok" ? `unmounted ${this.#config.dir}` : ended.message);
+    if (ended.code === "Ok") log(`unmounted ${this.#config.dir}`);
+    else log(ended.message, "error");
     await this.#audit.ended(ended, this.#config.dir);
     removeRunDirectory(this.#config.dir);
     await this.#control?.close(ended);
@@ -154,8 +158,41 @@ export class Daemon {
         ? `${dir} is in use${users.length > 0 ? ` by ${users.join(", ")}` : ""}`
         : `umount(8): ${result.failed}`;
     this.#stopRefused = detail;
-    log(`not unmounted: ${detail}`);
+    log(`not unmounted: ${detail}`, "warning");
     return { stop: result === "busy" ? "busy" : "failed", detail };
+  }
+
+  /**
+   * The kernel first, which refuses it while files are open for writing, and then the engine, which writes everything
+   * home; the other way round for read-write.
+   */
+  async #remount(readOnly: boolean, flags: readonly string[] | undefined): Promise<RemountReply> {
+    const { dir, options } = this.#config;
+    if (this.#state === undefined || this.#engine === undefined || !this.#isMounted()) {
+      return { remount: "failed", detail: `${dir} is not mounted` };
+    }
+    const before = {
+      netdev: options.netdev,
+      readOnly: this.#state.readOnly,
+      kernelFlags: this.#flags ?? options.kernelFlags,
+    };
+    const wanted = { ...before, readOnly, kernelFlags: flags ?? before.kernelFlags };
+    const refused = readOnly ? null : await this.#engine.remount(false);
+    if (refused !== null) return { remount: "failed", detail: refused };
+    const result = await remountFuse(dir, wanted);
+    let failure = result === "done" || result === "busy" ? undefined : result.failed;
+    if (result === "done" && readOnly) failure = (await this.#engine.remount(true)) ?? undefined;
+    if (result !== "done" || failure !== undefined) {
+      if (result === "done") await remountFuse(dir, before);
+      else if (!readOnly && before.readOnly) await this.#engine.remount(true);
+      if (result !== "busy") return { remount: "failed", detail: failure ?? "" };
+      return { remount: "busy", detail: `${dir} is written to by ${usersOf(dir).join(", ") || "somebody"}` };
+    }
+    this.#flags = wanted.kernelFlags;
+    this.#state = { ...this.#state, readOnly, options: withAccess(this.#state.options, readOnly) };
+    writeState(this.#state);
+    log(`remounted ${dir} ${readOnly ? "read-only, everything is home" : "read-write"}`);
+    return { remount: "done", detail: "" };
   }
 
   #startEngine(keyFd: number, fuseFd: number): Engine {
@@ -164,7 +201,7 @@ export class Daemon {
     engine.on("warning", (message) => this.#warn(message));
     engine.on("tamper", (event) => {
       this.#tamperEvents += 1;
-      log(tamperLine(event));
+      log(tamperLine(event), "error");
       this.#audit.tampered(event);
     });
     this.#engine = engine;
@@ -180,6 +217,7 @@ export class Daemon {
       uuid,
       since: new Date().toISOString(),
       options: optionNames,
+      readOnly: this.#config.options.readOnly,
       daemon: identity(process.pid),
       engine: identity(engine.pid),
       log: this.#config.log,
@@ -215,13 +253,18 @@ export class Daemon {
   }
 
   #warn(message: string): void {
-    log(`warning: ${message}`);
+    log(`warning: ${message}`, "warning");
     this.#warnings = [...this.#warnings, message].slice(-WARNINGS_KEPT);
   }
 }
 
 function tamperLine({ event, file, place, detail }: TamperMessage): string {
   return `${event}: file ${file ?? "?"}, ${place ?? "in an unknown place"}: ${detail ?? ""}`;
+}
+
+/** What the mount's options are after a remount. */
+function withAccess(options: readonly string[], readOnly: boolean): string[] {
+  return [...options.filter((option) => option !== "ro" && option !== "rw"), readOnly ? "ro" : "rw"];
 }
 
 function identity(pid: number | undefined): ProcessId {

@@ -37,7 +37,8 @@ export class Engine extends EventEmitter<EngineEvents> {
   readonly #control: Duplex;
   readonly #reader = new FrameReader();
   readonly #statusReplies = new Map<number, (status: EngineStatus | undefined) => void>();
-  #nextStatus = 1;
+  readonly #remountReplies = new Map<number, (error: string | null) => void>();
+  #nextId = 1;
   #failure: FailedMessage | undefined;
   #isGone = false;
   #end: (exit: Exit) => void = () => undefined;
@@ -89,7 +90,7 @@ export class Engine extends EventEmitter<EngineEvents> {
   /** What the engine says of itself; undefined when it does not answer within two seconds. */
   async status(): Promise<EngineStatus | undefined> {
     if (this.#isGone) return undefined;
-    const id = this.#nextStatus++;
+    const id = this.#nextId++;
     return new Promise((done) => {
       const timer = setTimeout(() => finish(undefined), STATUS_TIMEOUT_MS);
       const finish = (status: EngineStatus | undefined): void => {
@@ -99,6 +100,19 @@ export class Engine extends EventEmitter<EngineEvents> {
       };
       this.#statusReplies.set(id, finish);
       this.#send({ type: "status", id });
+    });
+  }
+
+  /**
+   * Read-only: everything is home when this resolves, and nothing is written any more. Resolves with what stood against
+   * it, or null.
+   */
+  async remount(readOnly: boolean): Promise<string | null> {
+    if (this.#isGone) return "the engine is gone";
+    const id = this.#nextId++;
+    return new Promise((done) => {
+      this.#remountReplies.set(id, done);
+      this.#send({ type: "remount", id, readOnly });
     });
   }
 
@@ -148,6 +162,10 @@ export class Engine extends EventEmitter<EngineEvents> {
       case "status":
         this.#statusReplies.get(message.id)?.(message);
         break;
+      case "remounted":
+        this.#remountReplies.get(message.id)?.(message.error ?? null);
+        this.#remountReplies.delete(message.id);
+        break;
       case "event":
         this.emit("tamper", message);
         break;
@@ -163,6 +181,7 @@ export class Engine extends EventEmitter<EngineEvents> {
   #finish(exit: Exit): void {
     this.#isGone = true;
     for (const finish of this.#statusReplies.values()) finish(undefined);
+    for (const finish of this.#remountReplies.values()) finish("the engine ended");
     this.#end(exit);
   }
 }

@@ -1,22 +1,35 @@
 /** `kmsfs mount --foreground`: a process that stays as long as the mount does, and never holds a key itself. */
 
 import { type ChildProcess, spawn } from "node:child_process";
+import type { Readable } from "node:stream";
+
 import { messageOf, UserError } from "../errors.js";
+import { withPriority } from "../journal.js";
 import { requestStop, type Watch, watchMount } from "./control-client.js";
+import { FOREGROUND_MARK } from "./foreground-channel.js";
+import { LineReader } from "./lines.js";
 import { resolveMountPoint } from "./places.js";
-
-/** Set for the mount command that the foreground process runs: its daemon logs to standard error. */
-const MARK = "KMSFS_IN_FOREGROUND";
-
-export function isForegroundChild(): boolean {
-  return process.env[MARK] === "1";
-}
+import { ServiceManager } from "./service-manager.js";
+import { stopService } from "./service-stop.js";
 
 /**
  * Runs this same command once more, as a child that brings the mount up and ends with all that it knew, and then
- * waits for the end of the mount. Resolves with the exit status.
+ * waits for the end of the mount. Resolves with the exit status. A service manager is kept informed.
  */
-export async function mountInForeground(dir: string): Promise<number> {
+export async function mountInForeground(backing: string, dir: string): Promise<number> {
+  const manager = ServiceManager.fromEnvironment();
+  try {
+    return await mountAndWait(backing, dir, manager);
+  } finally {
+    await manager?.flushed();
+  }
+}
+
+async function mountAndWait(
+  backing: string,
+  dir: string,
+  manager: ServiceManager | undefined,
+): Promise<number> {
   let stopAsked = 0;
   let onStop = (): void => undefined;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
@@ -25,16 +38,20 @@ export async function mountInForeground(dir: string): Promise<number> {
       onStop();
     });
   }
-  const status = await runSelf((child) => {
-    onStop = () => child.kill("SIGTERM");
-    if (stopAsked > 0) onStop();
-  });
+  const status = await runSelf(
+    (child) => {
+      onStop = () => child.kill("SIGTERM");
+      if (stopAsked > 0) onStop();
+    },
+    (what) => manager?.say(`STATUS=${what}`),
+  );
   onStop = () => undefined;
   if (status !== 0) return stopAsked > 0 ? endAsTold() : status;
   const mountPoint = resolveMountPoint(dir);
   const watch = await watchMount(mountPoint);
   if (watch === undefined) throw daemonGone(dir);
-  onStop = () => void stop(mountPoint, stopAsked > 1);
+  manager?.say("READY=1", `STATUS=serving ${backing} on ${dir}`);
+  onStop = () => void stop(mountPoint, stopAsked, manager);
   if (stopAsked > 0) onStop();
   return ended(watch, dir);
 }
@@ -46,12 +63,17 @@ function endAsTold(): Promise<never> {
   return new Promise(() => undefined);
 }
 
-function runSelf(onStart: (child: ChildProcess) => void): Promise<number> {
+function runSelf(
+  onStart: (child: ChildProcess) => void,
+  onProgress: (what: string) => void,
+): Promise<number> {
   return new Promise((done, failed) => {
     const child = spawn(process.execPath, process.argv.slice(1), {
-      stdio: "inherit",
-      env: { ...process.env, [MARK]: "1" },
+      stdio: ["inherit", "inherit", "inherit", "pipe"],
+      env: { ...process.env, [FOREGROUND_MARK]: "1" },
     });
+    const lines = new LineReader();
+    (child.stdio[3] as Readable).on("data", (chunk: Buffer) => lines.push(chunk).forEach(onProgress));
     child.once("error", failed);
     child.once("close", (status) => done(status ?? 1));
     // Whoever waits for KMS or for recovery waits in the child; its daemon takes down what is not up yet.
@@ -66,14 +88,23 @@ async function ended(watch: Watch, dir: string): Promise<number> {
   return 0;
 }
 
-async function stop(mountPoint: string, lazy: boolean): Promise<void> {
+/** A service's manager asks once; a terminal's user may insist. */
+async function stop(mountPoint: string, asked: number, manager: ServiceManager | undefined): Promise<void> {
   try {
-    const reply = await requestStop(mountPoint, lazy);
+    if (manager !== undefined) {
+      if (asked === 1) await stopService(mountPoint, manager);
+      return;
+    }
+    const reply = await requestStop(mountPoint, asked > 1);
     if (reply === undefined || reply.stop === "done") return;
-    console.error(`kmsfs: not unmounted: ${reply.detail}; a second signal detaches the mount`);
+    complain(`${reply.detail}; a second signal detaches the mount`);
   } catch (error) {
-    console.error(`kmsfs: not unmounted: ${messageOf(error)}`);
+    complain(messageOf(error));
   }
+}
+
+function complain(why: string): void {
+  console.error(withPriority("warning", `kmsfs: not unmounted: ${why}`));
 }
 
 function daemonGone(dir: string): UserError {

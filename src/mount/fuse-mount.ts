@@ -23,7 +23,16 @@ export function mountArguments(options: MountOptions): string {
     ...(options.allowOther ? ["allow_other"] : []),
     options.readOnly ? "ro" : "rw",
     ...options.kernelFlags,
+    ...recorded(options.netdev),
   ].join(",");
+}
+
+/**
+ * What mount(8) keeps in /run/mount/utab. Without uhelper umount(8) asks statfs(2) for the type, which is "fuse", and finds
+ * no helper of ours.
+ */
+function recorded(netdev: boolean): string[] {
+  return ["uhelper=kmsfs", ...(netdev ? ["_netdev"] : [])];
 }
 
 /** Mounts and returns the new mount's entry. `-i` keeps libfuse's mount helper out. Throws UserError. */
@@ -38,6 +47,19 @@ export async function mountFuse(
   const entry = mountAt(dir);
   if (status === 0 && entry?.fsType === FS_TYPE) return entry;
   throw new UserError("MountPoint", `mount(8) could not mount on ${dir}: ${stderr || `status ${status}`}`);
+}
+
+/** Makes a mount read-only or read-write, and sets its flags, in the kernel alone. */
+export async function remountFuse(
+  dir: string,
+  options: Pick<MountOptions, "readOnly" | "kernelFlags" | "netdev">,
+): Promise<UnmountResult> {
+  const { readOnly, kernelFlags, netdev } = options;
+  const list = ["remount", readOnly ? "ro" : "rw", ...kernelFlags, ...recorded(netdev)].join(",");
+  const { status, stderr } = await run("mount", ["-i", "--options-mode", "ignore", "-o", list, dir]);
+  if (status === 0) return "done";
+  if (/busy/.test(stderr)) return "busy";
+  return { failed: stderr || `mount(8) ended with status ${status}` };
 }
 
 export type UnmountResult = "done" | "busy" | { readonly failed: string };

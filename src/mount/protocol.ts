@@ -28,7 +28,11 @@ export interface StartMessage {
   debug: boolean;
 }
 
-export type ToEngine = StartMessage | { type: "status"; id: number } | { type: "stop" };
+export type ToEngine =
+  | StartMessage
+  | { type: "status"; id: number }
+  | { type: "remount"; id: number; readOnly: boolean }
+  | { type: "stop" };
 
 export type FailureCode =
   | "in-use"
@@ -87,6 +91,7 @@ export type FromEngine =
   | { type: "serving" }
   | ({ type: "status"; id: number } & EngineStatus)
   | TamperMessage
+  | { type: "remounted"; id: number; error?: string | null }
   | { type: "warning"; message: string }
   | FailedMessage;
 

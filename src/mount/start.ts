@@ -17,6 +17,7 @@ import type { Report } from "./daemon-main.js";
 import { engineBinary } from "./engine-binary.js";
 import { encodeFrame } from "./frames.js";
 import { LineReader } from "./lines.js";
+import { listedOptions } from "./option-list.js";
 import { parseMountOptions } from "./options.js";
 import { isWithin, logFile, resolveExisting } from "./places.js";
 import type { UnlockMessage } from "./protocol.js";
@@ -30,6 +31,8 @@ export interface MountRequest {
   readonly open: OpenOptions;
   /** the daemon writes its log to this process's standard error */
   readonly logToStderr: boolean;
+  /** Told what is being done, for a service manager's status line */
+  readonly onProgress: (what: string) => void;
 }
 
 /** Mounts a volume; resolves with warnings for the operator when the mount is up. Throws UserError. */
@@ -39,7 +42,13 @@ export async function startMount(request: MountRequest): Promise<readonly string
   const places = await checkPlaces(request.backing, request.dir);
   const engine = engineBinary();
   refuseAnchorInside(places);
-  const volume = await openVolume(places.backing, request.open);
+  request.onProgress("asking for the key");
+  const onWaiting = (line: string): void => {
+    request.onProgress(`waiting: ${line}`);
+    request.open.onWaiting?.(line);
+  };
+  const volume = await openVolume(places.backing, { ...request.open, onWaiting });
+  request.onProgress("opening the volume, recovering what a crash left");
   const { audit, header, dk } = volume;
   const session = AuditSession.keyFor(dk, header.uuid);
   try {
@@ -49,7 +58,7 @@ export async function startMount(request: MountRequest): Promise<readonly string
       uuid: volume.header.uuid,
       engine,
       options,
-      optionNames: request.options.flatMap((list) => list.split(",")).filter((name) => name !== ""),
+      optionNames: request.options.flatMap(listedOptions).map((option) => option.text),
       log,
       audit: { settings: audit.settings, session: session.id },
     };
@@ -126,7 +135,7 @@ function spawnDaemon(config: DaemonConfig, { backing, dir }: MountPlaces): Child
 
 /** Credentials and the rest of the operator's environment are none of the daemon's business. */
 function daemonEnvironment(): NodeJS.ProcessEnv {
-  const kept = ["KMSFS_RUN", "KMSFS_LOG", "KMSFS_SYSLOG", "TZ"].flatMap((name) => {
+  const kept = ["KMSFS_RUN", "KMSFS_LOG", "KMSFS_SYSLOG", "TZ", "JOURNAL_STREAM"].flatMap((name) => {
     const value = process.env[name];
     return value === undefined ? [] : [[name, value]];
   });

@@ -14,6 +14,8 @@ export interface MountState {
   /** RFC 3339 UTC */
   readonly since: string;
   readonly options: readonly string[];
+  /** as mounted, or as last remounted */
+  readonly readOnly: boolean;
   readonly daemon: ProcessId;
   readonly engine: ProcessId;
   /** the log file; null when the log goes to standard error */

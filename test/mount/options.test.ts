@@ -11,6 +11,7 @@ t.test("without options: read-write, write-back, 64 MiB, no set-uid programs and
     cacheBytes: 67108864,
     mlock: "try",
     debug: false,
+    netdev: false,
     kernelFlags: ["nosuid", "nodev"],
   });
 });
@@ -25,8 +26,7 @@ t.test("the last option of a kind counts, over several -o", async (t) => {
 });
 
 t.test("what is for fstab's other readers is ignored", async (t) => {
-  const line =
-    "defaults,_netdev,nofail,auto,noauto,user,x-systemd.requires=network-online.target,,X-a,comment=b";
+  const line = "defaults,nofail,auto,noauto,nouser,x-systemd.requires=network-online.target,,X-a,comment=b";
   t.same(parseMountOptions([line]), parseMountOptions([]));
 });
 
@@ -57,7 +57,7 @@ for (const option of [
 t.test("mount(8) is always told default_permissions, and allow_other only when asked for", async (t) => {
   t.equal(
     mountArguments(parseMountOptions(["ro,noexec"])),
-    "fd=3,rootmode=40000,user_id=0,group_id=0,default_permissions,ro,nosuid,nodev,noexec",
+    "fd=3,rootmode=40000,user_id=0,group_id=0,default_permissions,ro,nosuid,nodev,noexec,uhelper=kmsfs",
   );
   t.match(mountArguments(parseMountOptions(["allow_other"])), /,allow_other,rw,/);
 });

@@ -17,6 +17,8 @@ const QUEUE: usize = 256;
 /// What the reader has done for it; called on its thread.
 pub trait Handler: Send + 'static {
     fn status(&self, id: u64) -> Event;
+    /// `Err` says why nothing has changed.
+    fn remount(&self, read_only: bool) -> Result<(), String>;
     fn stop(&self);
     /// The daemon is gone, or cannot be understood any more. The last call.
     fn closed(&self);
@@ -94,6 +96,9 @@ pub fn listen(mut stream: UnixStream, outbox: Outbox, handler: impl Handler) -> 
         loop {
             match frame::read::<Control>(&mut stream) {
                 Ok(Control::Status { id }) => outbox.send(handler.status(id)),
+                Ok(Control::Remount { id, read_only }) => {
+                    outbox.send(Event::Remounted { id, error: handler.remount(read_only).err() });
+                }
                 Ok(Control::Stop {}) => handler.stop(),
                 Ok(Control::Start { .. }) => outbox.warn("control channel: a second start is ignored"),
                 Err(FrameError::Unknown(e)) => outbox.warn(format!("control channel: an unknown message: {e}")),

@@ -1,7 +1,8 @@
-//! What the process gives up and asks for before it sees a key: no dumps, locked memory, no fatal signals.
+//! What the process gives up and asks for before it sees a key: no dumps, locked memory, no fatal signals, a sandbox.
 
 use crate::failure::Failure;
 use crate::protocol::{FailureCode, Mlock};
+use crate::sandbox;
 use rustix::fs::Mode;
 use rustix::mm::{mlockall, MlockAllFlags};
 use rustix::process::{getrlimit, setrlimit, DumpableBehavior, Resource, Rlimit};
@@ -10,7 +11,8 @@ use std::io;
 
 const UNLIMITED: Rlimit = Rlimit { current: None, maximum: None };
 
-/// Before anything secret is in memory, and before any thread is started: threads inherit the I/O flusher state.
+/// Before anything secret is in memory, and before any thread is started: threads inherit the I/O flusher state, the
+/// capabilities and the network namespace.
 /// Returns what could not be had and is no reason to stop.
 pub fn process() -> Result<Vec<String>, Failure> {
     let internal = |what: &str, e: io::Error| Failure::new(FailureCode::Internal, format!("{what}: {e}"));
@@ -29,6 +31,7 @@ pub fn process() -> Result<Vec<String>, Failure> {
     if let Err(e) = rustix::process::configure_io_flusher_behavior(true) {
         warnings.push(format!("PR_SET_IO_FLUSHER: {e}: under memory pressure the mount may stall"));
     }
+    warnings.extend(sandbox::enter());
     Ok(warnings)
 }
 

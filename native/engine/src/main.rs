@@ -8,6 +8,7 @@ mod frame;
 mod harden;
 mod mount;
 mod protocol;
+mod sandbox;
 mod unlock;
 mod volume;
 

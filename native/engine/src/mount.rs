@@ -20,9 +20,11 @@ use std::sync::{Arc, OnceLock};
 /// Serves the mount until it is unmounted. `Ok`: everything is home.
 pub fn run(inherited: Inherited) -> Result<(), Failure> {
     let Inherited { control, key, fuse } = inherited;
+    // Told below: to tell takes a thread, and threads come after this.
+    let hardened = harden::process();
     let writer = control.try_clone().and_then(Writer::start).map_err(|e| Failure::io("control channel", &e))?;
     let outbox = writer.outbox();
-    let served = bring_up(control, key, &outbox).and_then(|mount| mount.serve(fuse, &outbox));
+    let served = bring_up(hardened, control, key, &outbox).and_then(|mount| mount.serve(fuse, &outbox));
     if let Err(failure) = &served {
         outbox.send(failure.event());
     }
@@ -52,9 +54,14 @@ struct State {
 }
 
 /// Everything up to the point where requests can be answered. Whoever waits for the key's fate is told.
-fn bring_up(mut control: UnixStream, mut key: UnixStream, outbox: &Outbox) -> Result<Mount, Failure> {
+fn bring_up(
+    hardened: Result<Vec<String>, Failure>,
+    mut control: UnixStream,
+    mut key: UnixStream,
+    outbox: &Outbox,
+) -> Result<Mount, Failure> {
     let state = Arc::new(State::default());
-    let brought = start(&mut control, outbox, &state).and_then(|(wanted, debug)| {
+    let brought = start(hardened, &mut control, outbox, &state).and_then(|(wanted, debug)| {
         let watcher = Watcher { state: state.clone(), outbox: outbox.clone() };
         control::listen(control, outbox.clone(), watcher).map_err(|e| Failure::io("control channel", &e))?;
         let unlocked = unlock::receive(&mut key)?;
@@ -70,9 +77,14 @@ fn bring_up(mut control: UnixStream, mut key: UnixStream, outbox: &Outbox) -> Re
     brought
 }
 
-/// Hardens the process and reads `start`.
-fn start(control: &mut UnixStream, outbox: &Outbox, state: &State) -> Result<(Wanted, bool), Failure> {
-    for warning in harden::process()? {
+/// Tells how far the process is hardened, and reads `start`.
+fn start(
+    hardened: Result<Vec<String>, Failure>,
+    control: &mut UnixStream,
+    outbox: &Outbox,
+    state: &State,
+) -> Result<(Wanted, bool), Failure> {
+    for warning in hardened? {
         outbox.warn(warning);
     }
     let first = frame::read(control).map_err(|e| Failure::usage(format!("control channel: {e}")))?;
@@ -167,6 +179,11 @@ impl Handler for Watcher {
             latencies: self.state.session.latencies().into_iter().chain(latencies).map(named).collect(),
             failure: volume.and_then(|volume| volume.files().failure()),
         }
+    }
+
+    fn remount(&self, read_only: bool) -> Result<(), String> {
+        let volume = self.state.volume.get().ok_or("the mount is not up yet")?;
+        volume::remount(volume, read_only).map_err(|failure| failure.message)
     }
 
     fn stop(&self) {

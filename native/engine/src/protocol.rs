@@ -25,6 +25,11 @@ pub enum Control {
     Status {
         id: u64,
     },
+    /// Write everything home and stop writing, once the kernel is read-only; or write again, before it is read-write.
+    Remount {
+        id: u64,
+        read_only: bool,
+    },
     /// Write everything home; the engine ends with the unmount.
     Stop {},
 }
@@ -57,6 +62,11 @@ pub enum Event {
         latencies: BTreeMap<String, Latency>,
         /// Why nothing is written any more; null while the log is sound.
         failure: Option<String>,
+    },
+    /// `error` says why the volume is as it was.
+    Remounted {
+        id: u64,
+        error: Option<String>,
     },
     #[serde(rename = "event")]
     Incident {
@@ -205,6 +215,8 @@ mod tests {
         let control = |value: Value| serde_json::from_value::<Control>(value).unwrap();
         assert!(matches!(control(start()), Control::Start { cache_bytes: 67_108_864, mlock: Mlock::Try, .. }));
         assert_eq!(control(json!({"type": "status", "id": 7})), Control::Status { id: 7 });
+        let remount = json!({"type": "remount", "id": 8, "readOnly": true});
+        assert_eq!(control(remount), Control::Remount { id: 8, read_only: true });
         assert_eq!(control(json!({"type": "stop"})), Control::Stop {});
         let unlock = json!({"type": "unlock", "version": 1, "uuid": "u", "blockSize": 4096, "generation": 1,
             "features": ["trusted-records"], "log": {"segmentSize": 1, "segments": 2}, "commitment": "c"});

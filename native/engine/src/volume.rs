@@ -76,6 +76,15 @@ pub fn sync(volume: &Volume) -> Result<(), Failure> {
     volume.files().sync_all().map_err(|e| file_failure("writing everything home", &e))
 }
 
+/// Writes everything home and stops writing, or begins again. The failure says why nothing has changed.
+pub fn remount(volume: &Volume, read_only: bool) -> Result<(), Failure> {
+    if read_only {
+        volume.pause().map_err(|e| file_failure("writing everything home", &e))
+    } else {
+        volume.resume().map_err(|e| file_failure("it was mounted read-only, or may not be written any more", &e))
+    }
+}
+
 /// What the session's destroy did, once it was unmounted: whether everything is home.
 pub fn close(volume: &Volume) -> Result<(), Failure> {
     volume.close().map_err(|e| file_failure("closing the volume", &e))

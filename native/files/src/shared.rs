@@ -10,7 +10,7 @@ use kmsfs_format::keys::DomainKeys;
 use kmsfs_format::layout::Layout;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Tamper reports remembered, so that each is made once.
@@ -49,6 +49,8 @@ pub struct Shared {
     pub wake: Condvar,
     pub on_tamper: OnTamper,
     pub reported: Mutex<HashSet<Tamper>>,
+    /// Everything is home and nothing is written until it is resumed.
+    pub paused: AtomicBool,
 }
 
 impl Shared {
@@ -79,6 +81,6 @@ impl Shared {
         self.tampered(Tamper { file: home.id(), place: home.place(), block: None, what })
     }
     pub fn read_only(&self) -> bool {
-        self.config.read_only || self.log.failed()
+        self.config.read_only || self.paused.load(Ordering::Acquire) || self.log.failed()
     }
 }

@@ -14,7 +14,7 @@ use kmsfs_format::keys::DomainKeys;
 use kmsfs_format::layout::Layout;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -59,6 +59,7 @@ impl Files {
             reported: Mutex::new(HashSet::new()),
             store,
             config,
+            paused: AtomicBool::new(false),
         });
         let recovery = match &scanned {
             Some(scanned) => recover(&shared, scanned, &segments)?,
@@ -113,6 +114,27 @@ impl Files {
         checkpoint(&self.shared)
     }
 
+    /// Writes everything home and leaves an empty log, as `close` does, and writes nothing from then on until `resume`. Who
+    /// calls it has seen to it that nobody writes any more.
+    pub fn pause(&self) -> Result<()> {
+        if self.shared.config.read_only || self.shared.paused.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if self.shared.log.failed() {
+            return Err(Error::ReadOnly);
+        }
+        commit_all(&self.shared)?;
+        checkpoint(&self.shared)?;
+        self.shared.log.begin()?;
+        self.shared.paused.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Ends `pause`.
+    pub fn resume(&self) {
+        self.shared.paused.store(false, Ordering::Release);
+    }
+
     fn stop_committer(&self) {
         *self.shared.stop.lock() = true;
         self.shared.wake.notify_all();
@@ -124,7 +146,7 @@ impl Files {
     /// Unmount: commits, flushes, writes everything home, leaves an empty log. Stops the committer.
     pub fn close(&self) -> Result<()> {
         self.stop_committer();
-        if self.shared.config.read_only {
+        if self.shared.config.read_only || self.shared.paused.load(Ordering::Acquire) {
             return Ok(());
         }
         commit_all(&self.shared)?;
@@ -251,6 +273,9 @@ fn committer(shared: &Arc<Shared>) {
             if *stop {
                 return;
             }
+        }
+        if shared.paused.load(Ordering::Acquire) {
+            continue;
         }
         // An error here stays with the file: its next fsync or close meets it again, and reports it.
         let _ = commit_all(shared);

@@ -26,6 +26,7 @@ use rustix::fs::OFlags;
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 /// The directory of the root that holds header, lock, log and sidecars (docs/format.md §1).
@@ -43,7 +44,10 @@ const REPORTS: usize = 4096;
 pub struct Backing {
     pub keys: Arc<DomainKeys>,
     pub uuid: [u8; 16],
+    /// Opened read-only: nothing here is open for writing.
     pub read_only: bool,
+    /// Remounted read-only: nothing is written until it is resumed.
+    pub paused: AtomicBool,
     /// The backing root, opened for reading: also names the mount to open_by_handle_at.
     pub root: Arc<OwnedFd>,
     pub root_handle: Handle,
@@ -73,6 +77,7 @@ impl Backing {
             keys: about.keys,
             uuid: about.uuid,
             read_only: about.read_only,
+            paused: AtomicBool::new(false),
             scheme: Scheme::of(&root_handle, ino),
             keeps_acls: acl::kept_by(&root)?,
             converts_xattrs: rustix::fs::fstatfs(&root)?.f_type == XFS_MAGIC,
@@ -85,6 +90,11 @@ impl Backing {
             on_tamper: about.on_tamper,
             reported: Mutex::default(),
         })
+    }
+
+    /// Whether nothing may be changed now.
+    pub fn closed_for_writing(&self) -> bool {
+        self.read_only || self.paused.load(Ordering::Acquire)
     }
 
     /// Opens by handle, making room when the process is out of descriptors. ESTALE when the inode is gone.

@@ -92,7 +92,7 @@ impl Volume {
         let dir = self.open_dirs.remove(handle).ok_or_else(|| Fault::errno(libc::EBADF))?;
         dir.node.opens.fetch_sub(1, Ordering::AcqRel);
         let leftovers = std::mem::take(&mut dir.listing.lock().leftovers);
-        if leftovers.is_empty() || self.backing.read_only {
+        if leftovers.is_empty() || self.backing.closed_for_writing() {
             return Ok(());
         }
         // Whoever uses a temporary name holds this lock: what is there now is left over.
@@ -108,7 +108,7 @@ impl Volume {
 
     pub(super) fn sync_dir(&self, handle: Handle) -> Result<()> {
         let dir = self.open_dirs.get(handle).ok_or_else(|| Fault::errno(libc::EBADF))?;
-        if self.backing.read_only {
+        if self.backing.closed_for_writing() {
             return Ok(());
         }
         Ok(rustix::fs::fsync(&dir.fd)?)

@@ -36,7 +36,7 @@ impl Volume {
 
     pub(super) fn sync_file(&self, handle: Handle, data_only: bool) -> Result<()> {
         let open = self.open_handle(handle)?;
-        if self.backing.read_only {
+        if self.backing.closed_for_writing() {
             return Ok(());
         }
         Ok(open.file.sync(data_only)?)

@@ -91,7 +91,10 @@ impl Volume {
     /// A directory, or a file with one link, has one name: bindings that a crash left behind go.
     fn drop_stale_bindings(&self, dir: &Node, dir_fd: &OwnedFd, stored: &str, inode: &Inode) -> Result<()> {
         let single = |stat: &rustix::fs::Stat, kind: Kind| kind == Kind::Directory || stat.st_nlink == 1;
-        if inode.record.bindings.len() < 2 || self.backing.read_only || !single(&inode.stat, inode.record.kind) {
+        if inode.record.bindings.len() < 2
+            || self.backing.closed_for_writing()
+            || !single(&inode.stat, inode.record.kind)
+        {
             return Ok(());
         }
         let id = inode.record.id;

@@ -19,6 +19,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 /// How a volume is mounted, beyond what the file layer needs to know.
@@ -155,10 +156,38 @@ impl Volume {
         Ok((Arc::new(volume), recovery))
     }
 
+    /// Remounted read-only: everything is written home, the log is empty, and nothing is written from here on. The kernel
+    /// lets nobody write any more. After an error the volume is as it was.
+    pub fn pause(&self) -> kmsfs_files::Result<()> {
+        if self.backing.closed_for_writing() {
+            return Ok(());
+        }
+        self.files.pause()?;
+        if let Err(e) = rustix::fs::syncfs(&self.backing.root) {
+            self.files.resume();
+            return Err(io::Error::from(e).into());
+        }
+        self.backing.paused.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Remounted read-write. `ReadOnly` when the volume was opened read-only, or may not be written after a failure.
+    pub fn resume(&self) -> kmsfs_files::Result<()> {
+        if self.backing.read_only {
+            return Err(kmsfs_files::Error::ReadOnly);
+        }
+        self.files.resume();
+        self.backing.paused.store(false, Ordering::Release);
+        if self.files.read_only() {
+            return Err(kmsfs_files::Error::ReadOnly);
+        }
+        Ok(())
+    }
+
     /// The mount is going away: writes everything home and makes it durable.
     pub fn close(&self) -> kmsfs_files::Result<()> {
         self.files.close()?;
-        if !self.backing.read_only {
+        if !self.backing.closed_for_writing() {
             rustix::fs::syncfs(&self.backing.root).map_err(io::Error::from)?;
         }
         Ok(())

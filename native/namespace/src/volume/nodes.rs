@@ -112,7 +112,7 @@ impl Volume {
 
     /// EROFS on a read-only mount.
     pub(super) fn writable(&self) -> Result<()> {
-        if self.backing.read_only {
+        if self.backing.closed_for_writing() {
             return Err(Fault::errno(libc::EROFS));
         }
         Ok(())

@@ -64,7 +64,7 @@ impl Volume {
         let special = &self.backing.special;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         match path::open(special, LINKS, flags, 0) {
-            Err(Errno::NOENT) if !self.backing.read_only => {
+            Err(Errno::NOENT) if !self.backing.closed_for_writing() => {
                 match rustix::fs::mkdirat(special, LINKS, Mode::from_raw_mode(0o700)) {
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(e) => return Err(e.into()),

@@ -5,8 +5,9 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { COMMANDS } from "../../src/cli/commands.js";
-import { everyCommand, spellings } from "../../src/manual/completion-values.js";
+import { everyCommand, MOUNT_OPTIONS, spellings } from "../../src/manual/completion-values.js";
 import { commandDefinitions } from "../../src/manual/definitions.js";
+import { parseMountOptions } from "../../src/mount/options.js";
 import { packageRoot } from "../../src/package-root.js";
 import { cannotRun } from "../support/programs.js";
 import { Scratch } from "../support/run-kmsfs.js";
@@ -112,4 +113,11 @@ t.test("zsh completes the line", { skip: cannotRun("zsh") }, async (t) => {
       .map((line) => line.trim().replace(/,$/, "")),
     [...lines.values()],
   );
+});
+
+t.test("every mount option that is offered is one", (t) => {
+  for (const option of MOUNT_OPTIONS) {
+    t.doesNotThrow(() => parseMountOptions([option.replace(/=$/, "=64M")]), option);
+  }
+  t.end();
 });

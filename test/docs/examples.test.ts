@@ -37,6 +37,15 @@ t.test("a page's examples: sh blocks and hidden commands, and no others", (t) =>
   t.end();
 });
 
+t.test("policies and other JSON can be parsed", (t) => {
+  for (const page of PAGES) {
+    for (const { line, commands } of examplesOf(readFileSync(join(packageRoot(), page), "utf8"), "json")) {
+      t.doesNotThrow(() => JSON.parse(commands.join("\n")), `${page}:${line}`);
+    }
+  }
+  t.end();
+});
+
 t.test("the pages", { skip: process.getuid?.() !== 0 && "needs root", timeout: 170_000 }, async (t) => {
   const moto = await startMoto();
   t.teardown(() => moto.stop());
@@ -50,7 +59,8 @@ t.test("the pages", { skip: process.getuid?.() !== 0 && "needs root", timeout: 1
 
   for (const page of PAGES) {
     const examples = examplesOf(readFileSync(join(packageRoot(), page), "utf8"));
-    await t.test(page, { skip: examples.length === 0 && "it has none" }, async (t) => {
+    if (examples.length === 0) continue;
+    await t.test(page, async (t) => {
       const scratch = new Scratch();
       t.teardown(() => scratch.remove());
       const script = scratch.file("script");

@@ -6,19 +6,19 @@ interface Example {
   readonly commands: readonly string[];
 }
 
-/** Blocks fenced as `sh`, and comments that begin with "run:", in the page's order. */
-export function examplesOf(markdown: string): Example[] {
+/** Blocks fenced as `language`, and for `sh` comments that begin with "run:", in the page's order. */
+export function examplesOf(markdown: string, language = "sh"): Example[] {
   const examples: Example[] = [];
   let fence: { readonly language: string; readonly line: number; readonly commands: string[] } | undefined;
   for (const [index, text] of markdown.split("\n").entries()) {
     const mark = /^```(\S*)/.exec(text);
     if (fence === undefined) {
       const hidden = /^<!-- run: (.*) -->$/.exec(text)?.[1];
-      if (hidden !== undefined) examples.push({ line: index + 1, commands: [hidden] });
+      if (hidden !== undefined && language === "sh") examples.push({ line: index + 1, commands: [hidden] });
       if (mark !== null) fence = { language: mark[1] ?? "", line: index + 2, commands: [] };
     } else if (mark === null) fence.commands.push(text);
     else {
-      if (fence.language === "sh") examples.push(fence);
+      if (fence.language === language) examples.push(fence);
       fence = undefined;
     }
   }

@@ -1,8 +1,7 @@
 #!/bin/bash
-# One of everything that a backup must bring back, in the empty directory that it is run in, as root. `acls` adds
-# access control lists.
+# One of everything that a backup must bring back, in the empty directory that it is run in, as root.
 set -eu
-mkdir links kinds modes sparse names attributes times
+mkdir links kinds modes sparse names attributes times acls
 
 for n in 1 2 3; do mkdir links/$n; done
 echo shared >links/1/a; ln links/1/a links/2/b; ln links/1/a links/3/c
@@ -38,8 +37,7 @@ touch -d '1955-11-05 06:15:00.123456789' times/past; touch -d '2105-01-01 00:00:
 touch -d '2001-02-03 04:05:06.000000001' times/exact times/dir
 touch -h -d '1999-12-31 23:59:59.999999999' times/link
 
-[ "${1:-}" = acls ] || exit 0
-mkdir acls acls/dir; echo x >acls/file; echo x >acls/everything; chown 1234:5678 acls/everything
+mkdir acls/dir; echo x >acls/file; echo x >acls/everything; chown 1234:5678 acls/everything
 setfacl -m u:1234:rw,g:5678:r,u:4321:--- acls/file
 setfacl -m u:1234:rwx,d:u:1234:rx,d:g:5678:rwx,d:m::rwx acls/dir; echo x >acls/dir/inherited; mkdir acls/dir/below
 setfacl -m u::rw,u:1:r,u:2:w,u:3:x,g::r,g:1:rw,g:2:-,m::r,o::- acls/everything

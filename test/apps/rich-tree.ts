@@ -14,7 +14,7 @@ export const TREE_PROGRAMS = ["bash", "setfattr", "setfacl", "setcap"];
 /** Makes a directory and fills it, as root. */
 export async function writeRichTree(dir: string): Promise<void> {
   mkdirSync(dir);
-  await run(["bash", join(HERE, "rich-tree.sh"), ""], { cwd: dir });
+  await run(["bash", join(HERE, "rich-tree.sh")], { cwd: dir });
   mkdirSync(`${dir}/plain`);
   writeTree(`${dir}/plain`);
 }

@@ -7,7 +7,7 @@ import { Copies } from "./copies.js";
 import { listTree, TREE_PROGRAMS } from "./rich-tree.js";
 
 // Without the window, times are the same when their seconds are.
-const RSYNC = ["rsync", "-aHXS", "--numeric-ids", "--checksum", "--delete", "--modify-window=-1"];
+const RSYNC = ["rsync", "-aHAXS", "--numeric-ids", "--checksum", "--delete", "--modify-window=-1"];
 
 t.test(
   "a tree of everything",
@@ -42,6 +42,7 @@ t.test(
         linkSync(`${original}/kinds/fifo`, `${original}/links/fifo ${round}`);
         rmSync(`${original}/links/2/b`, { force: true });
         const changes = [
+          'setfacl -m u:7:rwx,g:"$1":x acls/file; setfacl -x u:1234 acls/dir; setfacl -b acls/everything',
           'setfattr -n user.text -v "$1" attributes/file; setfattr -n user.new -v "$1" attributes/dir',
           'chmod 0751 modes/0000; chown 99:"$1" modes/d0644; echo "$1" > names/-rf; ln -sfn "$1" attributes/link',
         ];

@@ -6,7 +6,7 @@ import { cannotRun } from "../support/programs.js";
 import { Copies } from "./copies.js";
 import { TREE_PROGRAMS } from "./rich-tree.js";
 
-const KEPT = ["--xattrs", "--xattrs-include=*", "--numeric-owner", "--sparse"];
+const KEPT = ["--acls", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--sparse"];
 
 t.test("a tree of everything", { skip: cannotRun("tar", ...TREE_PROGRAMS), timeout: 170_000 }, async (t) => {
   const copies = await Copies.make(t);

@@ -65,6 +65,9 @@ export function account(name: string): Who | undefined {
   return uid === undefined || gid === undefined ? undefined : { uid, gid };
 }
 
+/** The programs that have been started and have not ended. */
+const running = new Set<ChildProcessWithoutNullStreams>();
+
 /** Starts a program. Through env(1), so that tap's own instruments stay out of it. */
 export function start(
   argv: readonly string[],
@@ -75,6 +78,8 @@ export function start(
     cwd,
     ...(who ?? {}),
   });
+  running.add(child);
+  child.on("close", () => running.delete(child));
   // A program that ends, or is killed, before it has read all of its input closes the pipe.
   child.stdin.on("error", () => undefined);
   return child;
@@ -185,7 +190,10 @@ export function killTree(pid: number): void {
   kill(pid);
 }
 
-/** Kills what is left of a test's programs when it ends, however it ends. */
+/** When a test ends, however it ends: kills the programs that were started, and what they left to work in `dir`. */
 export function killAtEnd(t: Test, dir: string): void {
-  t.teardown(() => killAllIn(dir));
+  t.teardown(async () => {
+    for (const { pid } of running) if (pid !== undefined) killTree(pid);
+    await killAllIn(dir);
+  });
 }

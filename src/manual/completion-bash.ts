@@ -42,7 +42,10 @@ _kmsfs() {
   if declare -F _get_comp_words_by_ref >/dev/null; then
     _get_comp_words_by_ref -n =: cur prev words cword
   else
-    words=("\${COMP_WORDS[@]}") cword=$COMP_CWORD
+    # bash itself also splits at "=" and ":".
+    read -ra words <<<"\${COMP_LINE:0:COMP_POINT}"
+    [[ \${COMP_LINE:0:COMP_POINT} == *[[:space:]] ]] && words+=("")
+    cword=$((\${#words[@]} - 1))
     cur=\${words[cword]} prev=\${words[cword - 1]}
   fi
   COMPREPLY=()

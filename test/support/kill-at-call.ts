@@ -1,30 +1,24 @@
 /**
- * Loaded with --import into a command under test: kills the process, as with the power gone, right before its nth call
- * of node:fs/promises that changes something (KILL_AT, from 1). Without a number it counts them and writes the count to
- * the file that KILL_COUNT names.
+ * Loaded with --import into a command under test: kills the process, as with the power gone, right before the nth call of
+ * node:fs/promises (KILL_AT, from 1) that changes a directory, or opens a file for writing. Without a number it counts
+ * them and writes the count to the file that KILL_COUNT names. What is below KILL_NOT does not count.
  */
 
 import { constants, writeFileSync } from "node:fs";
-import promises, { type FileHandle } from "node:fs/promises";
+import promises from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
 
 const killAt = Number(process.env.KILL_AT ?? 0);
+const apart = process.env.KILL_NOT;
 let calls = 0;
 
-function counted(): void {
-  calls += 1;
-  if (calls === killAt) process.kill(process.pid, "SIGKILL");
-}
-
-type Changing = "rename" | "link" | "unlink" | "mkdir" | "open";
-
-for (const name of ["rename", "link", "unlink", "mkdir", "open"] satisfies Changing[]) {
+for (const name of ["rename", "link", "unlink", "mkdir", "open"] as const) {
   const real = promises[name] as (...args: unknown[]) => Promise<unknown>;
-  const watched = async (...args: unknown[]): Promise<unknown> => {
-    if (name !== "open" || isForWriting(args[1])) counted();
-    const result = await real(...args);
-    if (name === "open") watchHandle(result as FileHandle);
-    return result;
+  const watched = (path: unknown, ...more: unknown[]): Promise<unknown> => {
+    const counts = apart === undefined || !String(path).startsWith(apart);
+    if (counts && (name !== "open" || isForWriting(more[0]))) calls += 1;
+    if (calls > 0 && calls === killAt) process.kill(process.pid, "SIGKILL");
+    return real(path, ...more);
   };
   Object.assign(promises, { [name]: watched });
 }
@@ -34,18 +28,6 @@ function isForWriting(flags: unknown): boolean {
   return typeof flags === "number"
     ? (flags & (constants.O_WRONLY | constants.O_RDWR)) !== 0
     : flags !== undefined && flags !== "r";
-}
-
-function watchHandle(handle: FileHandle): void {
-  for (const name of ["writeFile", "write", "truncate"] as const) {
-    const real = handle[name].bind(handle) as (...args: unknown[]) => Promise<unknown>;
-    Object.assign(handle, {
-      [name]: async (...args: unknown[]) => {
-        counted();
-        return real(...args);
-      },
-    });
-  }
 }
 
 const countFile = process.env.KILL_COUNT;

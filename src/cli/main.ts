@@ -79,6 +79,13 @@ function report(error: unknown): number {
   return ExitCode.Unexpected;
 }
 
+/** console.log tells nobody when its text goes nowhere. A reader that is gone (EPIPE) has read what it wanted. */
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE" || process.exitCode === ExitCode.Unexpected) return;
+  console.error(`kmsfs: standard output: ${messageOf(error)}; what was to be printed is not whole`);
+  process.exitCode ||= ExitCode.Unexpected;
+});
+
 main(process.argv.slice(2)).catch((error: unknown) => {
   // Not exitCode: after a deadline the AWS SDK may still hold sockets and timers open.
   process.exit(report(error));

@@ -48,7 +48,8 @@ export function withUnlockOptions<T>(argv: Argv<T>): Argv<T & UnlockArguments> {
 /** `--kms-timeout` in milliseconds. Throws UserError (Usage). */
 export function kmsTimeoutMs(seconds: number): number {
   if (!(seconds > 0 && seconds <= 3600)) {
-    throw new UserError("Usage", `--kms-timeout ${seconds} is not a number of seconds`, "give 1 to 3600");
+    const what = Number.isNaN(seconds) ? "--kms-timeout" : `--kms-timeout ${seconds}`;
+    throw new UserError("Usage", `${what} is not a number of seconds`, "give 1 to 3600");
   }
   return Math.ceil(seconds * 1000);
 }

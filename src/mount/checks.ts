@@ -1,13 +1,14 @@
 /** What can be refused before anything is changed or a key is asked for. */
 
-import { readdirSync, realpathSync, statfsSync } from "node:fs";
+import { accessSync, constants, readdirSync, realpathSync, statfsSync } from "node:fs";
 import { errnoOf, messageOf, UserError } from "../errors.js";
 import { logDirectory } from "../host-directories.js";
 import { CONTROL } from "../volume/paths.js";
+import { liveStatus } from "./control-client.js";
 import { unmountFuse } from "./fuse-mount.js";
 import { FS_TYPE, mountAt, readMounts } from "./mountinfo.js";
 import { isWithin, resolveExisting, resolveMountPoint, runBase } from "./places.js";
-import { isServed, readState, readStates, removeRunDirectory } from "./state.js";
+import { isServed, type MountState, readState, readStates, removeRunDirectory } from "./state.js";
 import { waitUntilUnserved } from "./wait.js";
 
 export interface MountPlaces {
@@ -56,6 +57,16 @@ function resolveBacking(backing: string): string {
       `${backing}: ${reason(error)}`,
       "name the backing directory of a volume",
     );
+  }
+}
+
+/** Throws UserError when a mount that is to be written has its volume on a file system that is not. */
+export function requireWritable(backing: string): void {
+  try {
+    accessSync(backing, constants.W_OK);
+  } catch (error) {
+    if (errnoOf(error) !== "EROFS") return;
+    throw new UserError("Backing", `the file system of ${backing} is read-only`, "mount with -o ro");
   }
 }
 
@@ -127,13 +138,23 @@ function checkMountPoint(dir: string): void {
 async function refuseSecondMount(backing: string): Promise<void> {
   for (const state of readStates().filter((state) => state.backing === backing && isServed(state))) {
     const mounted = mountAt(state.dir)?.fsType === FS_TYPE;
-    if (!mounted && (await waitUntilUnserved(state))) continue;
+    if (!mounted && !(await isHeldOpen(state)) && (await waitUntilUnserved(state))) continue;
     throw new UserError(
       "InUse",
       `${backing} is mounted on ${state.dir}${mounted ? "" : " (detached, still open)"}`,
       mounted ? `kmsfs umount ${state.dir} first` : "end what still uses it",
     );
   }
+}
+
+/** How long the kernel may take to release what was open of a mount that just ended. */
+const RELEASE_MS = 1000;
+
+/** Whether files of a detached mount are open: then it is not being written home, and waiting for it is in vain. */
+async function isHeldOpen(state: MountState): Promise<boolean> {
+  if (await waitUntilUnserved(state, RELEASE_MS)) return false;
+  const counters = (await liveStatus(state.dir))?.engine?.counters;
+  return (counters?.open_files ?? 0) + (counters?.open_directories ?? 0) > 0;
 }
 
 const REASONS: Readonly<Record<string, string>> = {

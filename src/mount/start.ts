@@ -11,7 +11,7 @@ import { isExitCodeName } from "../cli/exit-codes.js";
 import { messageOf, UserError } from "../errors.js";
 import { logDirectory } from "../host-directories.js";
 import { type OpenedVolume, type OpenOptions, openVolume } from "../volume/open.js";
-import { checkPlaces, type MountPlaces, requireRoot } from "./checks.js";
+import { checkPlaces, type MountPlaces, requireRoot, requireWritable } from "./checks.js";
 import type { DaemonConfig } from "./daemon.js";
 import type { Report } from "./daemon-main.js";
 import { engineBinary } from "./engine-binary.js";
@@ -40,6 +40,7 @@ export async function startMount(request: MountRequest): Promise<readonly string
   requireRoot("mount");
   const options = parseMountOptions(request.options);
   const places = await checkPlaces(request.backing, request.dir);
+  if (!options.readOnly) requireWritable(places.backing);
   const engine = engineBinary();
   refuseAnchorInside(places);
   request.onProgress("asking for the key");

@@ -134,7 +134,7 @@ t.test("bad options are refused before KMS is asked", async (t) => {
     [["--context", "a=1", "--context", "a=2"], /twice/],
     [["--context", `a=${"x".repeat(8192)}`], /larger than/],
     [["--kms-timeout", "0"], /--kms-timeout/],
-    [["--kms-timeout", "abc"], /--kms-timeout/],
+    [["--kms-timeout", "abc"], /--kms-timeout is not a number of seconds/],
     [["--keyfile", scratch.file("k")], /exactly one/],
   ];
   for (const [args, message] of bad) refusedWith(t, await init(args), "Usage", message);

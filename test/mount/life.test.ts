@@ -105,6 +105,11 @@ t.test("a lazy unmount loses nothing: the mount ends with its last user", async 
   t.equal(detached.code, "Ok", detached.stderr);
   t.notOk(existsSync(volume.at("held")), "out of the tree at once");
   t.equal((await volume.status()).condition, "detached");
+  const began = performance.now();
+  const refused = await volume.mount();
+  t.equal(refused.code, "InUse", refused.stderr);
+  t.match(refused.stderr, /detached, still open\); end what still uses it/);
+  t.ok(performance.now() - began < 25_000, "without waiting for an end that does not come");
   writeSync(fd, "written after the detachment");
   closeSync(fd);
   await until("the engine is gone", async () => (await volume.statuses()).length === 0);

@@ -151,6 +151,48 @@ t.test("an argument that is not UTF-8 is refused and never taken for another one
   t.same(readdirSync(volume.scratch.path), ["mnt"]);
 });
 
+t.test("a volume on a read-only file system is mounted read-only or not at all", async (t) => {
+  const volume = await TestVolume.make(t);
+  // Its first mount gives the root its record, which takes writing.
+  await volume.up(t);
+  await volume.down(t);
+  const bound = volume.scratch.file("bound");
+  mkdirSync(bound);
+  t.equal(spawnSync("mount", ["-o", "bind,ro", volume.backing, bound]).status, 0);
+  await refused(t, volume, "Backing", /file system of \S+ is read-only; mount with -o ro/, () =>
+    volume.run("mount", bound, volume.dir),
+  );
+  const outcome = await volume.run("mount", bound, volume.dir, "-o", "ro");
+  t.equal(outcome.code, "Ok", outcome.stderr);
+  await volume.down(t);
+  t.equal(spawnSync("umount", [bound]).status, 0);
+});
+
+t.test("output that cannot be written is a failure", async (t) => {
+  const volume = await TestVolume.make(t);
+  const { fileURLToPath } = await import("node:url");
+  const main = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
+  const commands = [
+    "status",
+    "status --json",
+    `verify ${volume.backing}`,
+    `key list ${volume.backing}`,
+    "help",
+  ];
+  for (const command of commands) {
+    const script = `exec "$1" "$2" ${command} > /dev/full`;
+    const { status, stderr } = spawnSync("sh", ["-c", script, "sh", process.execPath, main], {
+      env: volume.env,
+    });
+    t.equal(status, 1, command);
+    t.match(stderr.toString(), /^kmsfs: standard output: ENOSPC[^\n]*$/m, command);
+  }
+  // A reader that has seen enough is no failure.
+  const script = '"$1" "$2" status --json | true; exit 0';
+  const { stderr } = spawnSync("sh", ["-c", script, "sh", process.execPath, main], { env: volume.env });
+  t.notMatch(stderr.toString(), /standard output|unexpected/);
+});
+
 t.test("users other than root are told so", async (t) => {
   const volume = TestVolume.bare(t);
   const { fileURLToPath } = await import("node:url");

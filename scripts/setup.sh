@@ -9,6 +9,7 @@ fail() { say "$*"; exit 1; }
 missing=''
 command -v fusermount3 >/dev/null 2>&1 || missing="$missing fuse3"
 command -v setfattr >/dev/null 2>&1 || missing="$missing attr"
+command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
 command -v setfacl >/dev/null 2>&1 || missing="$missing acl"
 command -v cc >/dev/null 2>&1 || missing="$missing build-essential"
 if [ -n "$missing" ]; then

@@ -95,12 +95,17 @@ export class Auditor {
         return lines;
       };
       // Before the heads are noted: what fails there takes no line back.
-      await append(this.#settings, this.#uuid, make, () => {
+      const written = (): void => {
         batch?.done();
         this.#pending = this.#pending.slice(some.length);
         this.#dropped -= dropped;
-      });
-      if (this.#settings.syslog) toSyslog(lines);
+        if (this.#settings.syslog) toSyslog(lines);
+      };
+      try {
+        await append(this.#settings, this.#uuid, make, written);
+      } finally {
+        batch?.discard();
+      }
     }
   }
 

@@ -71,7 +71,7 @@ export class AuditSession {
     }
   }
 
-  /** Signs lines that are not written yet; `done` says that they are. */
+  /** Signs lines that are not written yet. */
   batch(): Batch {
     let key: Buffer = Buffer.from(this.#key);
     let n = this.#n;
@@ -90,6 +90,9 @@ export class AuditSession {
         this.#key = key;
         this.#n = n;
       },
+      discard: () => {
+        if (key !== this.#key) key.fill(0);
+      },
     };
   }
 
@@ -100,7 +103,10 @@ export class AuditSession {
 
 export interface Batch {
   sign(fields: object): string;
+  /** The lines are written: the session goes on after them. */
   done(): void;
+  /** Wipes what `done` has not taken over: the session goes on where it was. */
+  discard(): void;
 }
 
 /** Whether a line is the one that a session's key signed. */

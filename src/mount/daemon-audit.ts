@@ -54,6 +54,13 @@ export class DaemonAudit {
     void this.#auditor.tell({ event: "tamper", outcome: "detected", detail: found });
   }
 
+  /** How a scrub ended: `done`, or stopped before. */
+  async scrubbed(state: string, counts: { files: number; bytes: number }, problems: number): Promise<void> {
+    const { files, bytes } = counts;
+    const outcome = problems > 0 ? "detected" : "ok";
+    await this.#auditor.tell({ event: "scrub", outcome, detail: { state, files, bytes, problems } });
+  }
+
   async ended(ended: Ended, dir: string): Promise<void> {
     clearInterval(this.#timer);
     this.#tellRepeats();

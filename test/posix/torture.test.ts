@@ -55,6 +55,12 @@ for (const blockSize of [4096, 16384, 65536]) {
     const workers = ["--block", `${blockSize}`, "--threads", "2", "--processes", "2"];
     const stress = ["stress", ...workers, "--remount"];
     KINDS.push({ ...common, name: `stress-${blockSize}-${mode}`, args: stress, ops: 400, sampled, mirrored });
+    const contest = {
+      ...common,
+      name: `contest-${blockSize}-${mode}`,
+      args: ["contest", ...stress.slice(1)],
+    };
+    KINDS.push({ ...contest, ops: 600, sampled: blockSize === 4096, mirrored: false });
     const killed = ["stress", ...workers, "--remount", "--crash"];
     KINDS.push({
       ...common,

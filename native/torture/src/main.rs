@@ -2,14 +2,21 @@
 //!
 //!     torture fsx DIR [--seed N] [--ops N] [--files N] [--block BYTES] [--remount] [--crash] [--trace]
 //!
-//! `fsx`: every way to read and change a few files, against a model in memory.
+//!     torture stress DIR MIRROR [--seed N] [--ops N] [--threads N] [--processes N] [--remount] [--crash]
+//!     torture contest DIR [the same]
+//!
+//! `fsx`: every way to read and change a few files, against a model in memory. `stress`: trees, each call
+//! compared with the same call in a directory of another file system. `contest`: many in the same directory and files,
+//! where races are open but nothing may be lost.
 //!
 //! With `--remount` and `--crash` it prints `remount` or `crash` on a line of its own when it wants that done, and waits
 //! for a line on standard input that says `done`. Ends with status 0, or with 1 and the seed and what was done on stderr.
 
+mod contest;
 mod driver;
 mod fsx;
 mod options;
+mod parts;
 mod random;
 mod stress;
 
@@ -29,6 +36,8 @@ fn main() -> ExitCode {
     };
     let ran = match options.command.as_str() {
         "fsx" => fsx::run(&options),
+        "contest" => contest::run(&options),
+        "contest-part" => contest::part(&options),
         "stress" => stress::run(&options),
         "stress-part" => stress::part(&options),
         other => Err(format!("there is no command {other}")),

@@ -7,12 +7,13 @@ mod op;
 mod worker;
 
 use crate::options::Options;
+use crate::parts::{self, Part};
 use crate::random::Random;
 use crate::{driver, Result};
 use compare::{Times, Trees};
+pub use op::names as names_in;
 use std::collections::HashMap;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use worker::{Ended, Worker};
 
@@ -60,51 +61,21 @@ pub fn part(options: &Options) -> Result<String> {
     Ok(String::new())
 }
 
-fn start_part(options: &Options, part: usize) -> Result<Child> {
-    let program = std::env::current_exe().map_err(|e| e.to_string())?;
-    let mut command = Command::new(program);
-    command.arg("stress-part").args(&options.dirs).args(["--part", &part.to_string()]);
-    for (name, value) in [
-        ("--seed", options.seed),
-        ("--ops", options.ops),
-        ("--threads", options.threads as u64),
-        ("--block", options.block),
-    ] {
-        command.args([name, &value.to_string()]);
-    }
-    if options.crash {
-        command.arg("--crash");
-    }
-    if options.trace {
-        command.arg("--trace");
-    }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(|e| format!("starting a part: {e}"))
-}
-
 pub fn run(options: &Options) -> Result<String> {
     let (ours, theirs) = roots(options)?;
     let start = now();
-    let parts: Vec<Child> = (0..options.processes).map(|n| start_part(options, n)).collect::<Result<_>>()?;
+    let parts: Vec<Part> =
+        (0..options.processes).map(|n| parts::start("stress-part", options, n)).collect::<Result<_>>()?;
     if options.crash {
         std::thread::sleep(Duration::from_millis(200 + Random::new(options.seed).below(2500)));
         driver::ask("kill")?;
     }
-    let mut doubtful = Vec::new();
-    let mut wrong = Vec::new();
-    for (n, part) in parts.into_iter().enumerate() {
-        let ended = part.wait_with_output().map_err(|e| e.to_string())?;
-        let said = String::from_utf8_lossy(&ended.stdout).into_owned();
-        doubtful.extend(said.lines().filter_map(|line| line.strip_prefix(DOUBT)).map(str::to_owned));
-        if !ended.status.success() {
-            wrong.push(format!("part {n} ended with {}", ended.status));
-        }
-    }
+    let said = parts::wait(parts);
     if options.crash {
         driver::ask("mount")?;
     }
-    if !wrong.is_empty() {
-        return Err(wrong.join("; "));
-    }
+    let said = said?;
+    let doubtful: Vec<String> = said.lines().filter_map(|line| line.strip_prefix(DOUBT)).map(str::to_owned).collect();
     let times = if options.crash { Times::Ignored } else { Times::Compared };
     let compare = || {
         let mut trees = Trees { start, times, doubtful: &doubtful, inodes: HashMap::new(), entries: 0 };

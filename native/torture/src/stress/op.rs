@@ -6,6 +6,7 @@ use rustix::fs::{
     XattrFlags, CWD,
 };
 use rustix::io::Errno;
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::path::Path;
 
 #[derive(Clone, Debug)]
@@ -222,15 +223,21 @@ impl Op {
                     rustix::io::pwrite(&fd, &data, *offset)?
                 };
                 if *sync {
-                    // EINVAL: a device.
-                    let _ = fs::fsync(&fd);
+                    match fs::fsync(&fd) {
+                        // A device.
+                        Ok(()) | Err(Errno::INVAL) => {}
+                        Err(e) => return Err(e),
+                    }
                 }
+                close(fd)?;
                 if n != data.len() {
                     return Err(Errno::NOSPC);
                 }
             }
             Op::Allocate { path, flags, at: offset, len } => {
-                fs::fallocate(open(path, OFlags::RDWR)?, FallocateFlags::from_bits_retain(*flags), *offset, *len)?;
+                let fd = open(path, OFlags::RDWR)?;
+                fs::fallocate(&fd, FallocateFlags::from_bits_retain(*flags), *offset, *len)?;
+                close(fd)?;
             }
             Op::Copy { from, to, at: offset, len } => {
                 let (source, target) = (open(from, OFlags::RDONLY)?, open(to, OFlags::RDWR)?);
@@ -242,6 +249,7 @@ impl Op {
                         n => done += n,
                     }
                 }
+                close(target)?;
                 return Ok(Gave::Bytes(done.to_le_bytes().to_vec()));
             }
             Op::Read { path, at: offset, len } => {
@@ -261,10 +269,20 @@ impl Op {
                 use std::os::fd::AsRawFd;
                 let magic = format!("/proc/self/fd/{}", fd.as_raw_fd());
                 fs::linkat(CWD, magic, CWD, at(to), AtFlags::SYMLINK_FOLLOW)?;
+                close(fd)?;
             }
         }
         Ok(Gave::Nothing)
     }
+}
+
+/// close(2), and what it says: that what was written is in the log.
+fn close(fd: OwnedFd) -> rustix::io::Result<()> {
+    // SAFETY: it was owned, and is given up here.
+    if unsafe { libc::close(fd.into_raw_fd()) } < 0 {
+        return Err(last_errno());
+    }
+    Ok(())
 }
 
 fn last_errno() -> Errno {

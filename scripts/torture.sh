@@ -1,0 +1,35 @@
+#!/bin/sh
+# Runs test/posix/torture.test.ts for long: npm run torture -- --minutes 30 [--seed N] [--ops N] [--only KIND]
+# Every kind in turn, each round with the next seed; the default first seed is the clock's. Prints one line a run.
+set -eu
+cd "$(dirname "$0")/.."
+
+usage() { echo "usage: npm run torture -- [--minutes N] [--seed N] [--ops N] [--only KIND]" >&2; exit 2; }
+
+KMSFS_TORTURE_MINUTES=30 KMSFS_TORTURE_SEED=$(date +%s)
+while [ $# -gt 0 ]; do
+  [ $# -gt 1 ] || usage
+  case $1 in
+    --minutes) KMSFS_TORTURE_MINUTES=$2 ;;
+    --seed) KMSFS_TORTURE_SEED=$2 ;;
+    --ops) KMSFS_TORTURE_OPS=$2; export KMSFS_TORTURE_OPS ;;
+    --only) KMSFS_TORTURE_ONLY=$2; export KMSFS_TORTURE_ONLY ;;
+    *) usage ;;
+  esac
+  shift 2
+done
+export KMSFS_TORTURE_MINUTES KMSFS_TORTURE_SEED
+[ "$(id -u)" = 0 ] || { echo "torture: mounting needs root: sudo npm run torture" >&2; exit 20; }
+
+scripts/setup.sh
+export CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_PROFILE_DEV_DEBUG=line-tables-only CARGO_INCREMENTAL=0
+cargo build --locked --quiet --manifest-path native/Cargo.toml --target-dir native/target -p kmsfs-torture
+npx --no-install tsc -p tsconfig.test.json
+
+out=$(mktemp /var/tmp/kmsfs-torture-XXXXXX.tap)
+status=0
+node dist-test/test/posix/torture.test.js >"$out" || status=$?
+# The runs, and what was wrong in those that failed.
+grep -E '^(ok|not ok|    not ok|# )' "$out" || true
+if [ "$status" = 0 ]; then rm "$out"; else echo "torture: all that was said is in $out" >&2; fi
+exit "$status"

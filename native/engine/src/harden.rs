@@ -53,7 +53,10 @@ fn raise_to_hard_limit(resource: Resource) {
 /// Locks all memory, as it is and as it comes. `Ok(Some)`: a warning, memory is not locked and need not be.
 pub fn lock_memory(mlock: Mlock) -> Result<Option<String>, Failure> {
     match lock_all() {
-        Ok(()) => Ok(None),
+        Ok(()) => {
+            kmsfs_format::keys::all_memory_is_locked();
+            Ok(None)
+        }
         Err(reason) if mlock == Mlock::Try => {
             Ok(Some(format!("memory is not locked, plaintext and keys may reach the swap: {reason}")))
         }

@@ -1,6 +1,7 @@
 //! Keys of one domain, derived from its domain key (docs/format.md §2), in locked memory, wiped when dropped.
 
 use aws_lc_rs::hkdf::{KeyType, Prk, Salt, HKDF_SHA512};
+use std::sync::atomic::{AtomicBool, Ordering};
 use zeroize::Zeroize;
 
 /// Key derivation failed: HKDF refuses only absurd lengths, so this never happens with the constants here.
@@ -14,6 +15,15 @@ impl KeyType for Length {
     }
 }
 
+/// Whether the process has all of its memory locked, as it is and as it comes.
+static ALL_LOCKED: AtomicBool = AtomicBool::new(false);
+
+/// To be called when mlockall(2) with MCL_CURRENT and MCL_FUTURE has succeeded: from then on no secret takes a system
+/// call of its own to be locked.
+pub fn all_memory_is_locked() {
+    ALL_LOCKED.store(true, Ordering::Release);
+}
+
 /// Secret bytes on the heap: locked where the limit allows, kept out of core dumps, zeroized on drop.
 pub struct Secret<const N: usize>(Box<[u8; N]>);
 
@@ -21,9 +31,11 @@ impl<const N: usize> Secret<N> {
     /// Takes the bytes over; the caller's copy is wiped.
     pub fn take(from: &mut [u8; N]) -> Self {
         let mut boxed = Box::new([0u8; N]);
-        // SAFETY: the range is ours and mapped; mlock does not touch its content. Failure (RLIMIT_MEMLOCK) is
-        // tolerated here: the engine locks all of its memory or says so once at start.
-        unsafe { libc::mlock(boxed.as_ptr().cast(), N) };
+        if !ALL_LOCKED.load(Ordering::Acquire) {
+            // SAFETY: the range is ours and mapped; mlock does not touch its content. Failure (RLIMIT_MEMLOCK) is
+            // tolerated here: the engine locks all of its memory or says so once at start.
+            unsafe { libc::mlock(boxed.as_ptr().cast(), N) };
+        }
         boxed.copy_from_slice(from);
         from.zeroize();
         Secret(boxed)

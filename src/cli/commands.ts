@@ -12,6 +12,7 @@ export const COMMANDS = [
   "status",
   "metrics",
   "verify",
+  "scrub",
   "export",
   "key",
   "audit",

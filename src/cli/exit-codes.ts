@@ -31,6 +31,7 @@ export const ExitCode = {
   NoRegion: 28,
   KeyFile: 29,
   AuditFailed: 30,
+  Incomplete: 32,
   NoSuchSnapshot: 40,
   EbsDenied: 41,
   EbsUnreachable: 42,

@@ -4,6 +4,7 @@ import { errnoName } from "../metrics/definitions.js";
 import { quantile } from "../metrics/quantile.js";
 import type { Latency } from "../mount/protocol.js";
 import type { MountStatus } from "../mount/status.js";
+import { findingLine, scrubText } from "./scrub-text.js";
 import { durationText, latencyText, percentText, sizeText } from "./units.js";
 
 const CONDITIONS: Readonly<Record<MountStatus["condition"], string>> = {
@@ -13,6 +14,9 @@ const CONDITIONS: Readonly<Record<MountStatus["condition"], string>> = {
   dead: "dead: kmsfs umount clears it",
   unrecorded: "mounted, nothing in the run directory tells of it",
 };
+
+/** kmsfs status --json has more of them. */
+const FINDINGS_SHOWN = 20;
 
 type Row = readonly [string, string | number | null];
 
@@ -28,6 +32,10 @@ export function describe(mount: MountStatus): string {
     ["log", mount.log],
     ...counted(mount),
     ["recovered", recoveredText(mount)],
+    ["scrub", mount.scrub === null ? null : scrubText(mount.scrub)],
+    ...(mount.scrub?.findings ?? [])
+      .slice(0, FINDINGS_SHOWN)
+      .map((finding): Row => ["damaged", findingLine(mount.dir, finding)]),
     ["tampering", tamperText(mount.tamperEvents)],
     ["not stopped", mount.stopRefused],
     ...mount.warnings.map((warning): Row => ["warning", warning]),

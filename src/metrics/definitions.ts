@@ -4,6 +4,7 @@
  */
 
 import { getSystemErrorName } from "node:util";
+import { progressOf } from "../mount/scrub.js";
 import type { MountStatus } from "../mount/status.js";
 import { packageVersion } from "../version.js";
 
@@ -353,6 +354,51 @@ export const FAMILIES: readonly Family[] = [
     help: "Files that these commits brought up to date.",
     stability: "stable",
     read: (m) => sample(m.recovery?.files),
+  },
+  {
+    name: "kmsfs_scrub_running",
+    type: "gauge",
+    help: "1 while a scrub runs.",
+    stability: "stable",
+    read: (m) => sample(m.counters === null ? null : m.scrub?.state === "running"),
+  },
+  {
+    name: "kmsfs_scrub_progress_ratio",
+    type: "gauge",
+    unit: "ratio",
+    help: "Share of the last scrub, or of the running one, that is done; an estimate.",
+    stability: "experimental",
+    read: (m) => sample(m.scrub === null ? null : progressOf(m.scrub)),
+  },
+  {
+    name: "kmsfs_scrub_checked_bytes",
+    type: "gauge",
+    unit: "bytes",
+    help: "Sealed bytes that the last scrub, or the running one, has verified.",
+    stability: "experimental",
+    read: (m) => sample(m.scrub?.counts.bytes),
+  },
+  {
+    name: "kmsfs_scrub_findings",
+    type: "gauge",
+    help: "Problems that the last scrub, or the running one, has found.",
+    stability: "stable",
+    read: (m) => sample(m.scrub?.findingCount),
+  },
+  {
+    name: "kmsfs_scrub_last_done_time_seconds",
+    type: "gauge",
+    unit: "seconds",
+    help: "When a scrub last went to its end, in seconds since 1970.",
+    stability: "stable",
+    read: (m) => sample(unixSeconds(m.scrub?.lastDone?.ended)),
+  },
+  {
+    name: "kmsfs_scrub_last_done_findings",
+    type: "gauge",
+    help: "Problems that it found.",
+    stability: "stable",
+    read: (m) => sample(m.scrub?.lastDone?.findingCount),
   },
   {
     name: "kmsfs_nodes",

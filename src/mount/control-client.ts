@@ -1,9 +1,10 @@
 /** Asks the daemon of a mount over its control socket. */
 
 import { connect, type Socket } from "node:net";
-import type { Ended, LiveStatus, RemountReply, StopReply } from "./control.js";
+import type { Ended, LiveStatus, RemountReply, ScrubRequest, StopReply } from "./control.js";
 import { LineReader } from "./lines.js";
 import { controlSocket, runDirectory } from "./places.js";
+import type { ScrubStatus } from "./scrub.js";
 
 const ANSWER_TIMEOUT_MS = 5000;
 
@@ -46,6 +47,15 @@ async function ask(mountPoint: string, request: object, timeoutMs?: number): Pro
 export async function liveStatus(mountPoint: string): Promise<LiveStatus | undefined> {
   const answer = await ask(mountPoint, { request: "status" }, ANSWER_TIMEOUT_MS);
   return (answer as { status?: LiveStatus } | undefined)?.status;
+}
+
+/** Starts, pauses or stops the scrub of a mount; undefined when there is no daemon, or none that answers. */
+export async function requestScrub(
+  mountPoint: string,
+  request: ScrubRequest,
+): Promise<ScrubStatus | null | undefined> {
+  const answer = await ask(mountPoint, { request: "scrub", ...request }, ANSWER_TIMEOUT_MS);
+  return (answer as { scrub?: ScrubStatus | null } | undefined)?.scrub;
 }
 
 /** Asks the daemon to unmount; undefined when there is no daemon. */

@@ -8,6 +8,8 @@
  *   {"request":"watch"}              -> {"ended":{...}} once nothing of the mount is left, then the end of the stream
  *   {"request":"metrics"}            -> {"metrics":"..."}, OpenMetrics text
  *   GET /metrics HTTP/1.1            -> the same text for a scraper (curl --unix-socket)
+ *   {"request":"scrub","action":"start"|"pause"|"stop","rate":n,"restart":bool}
+ *                                    -> {"scrub":{...}}, or null where none is known
  *   anything else                    -> {"error":"..."}
  */
 
@@ -20,6 +22,7 @@ import type { Format } from "../metrics/exposition.js";
 import { metricsServer } from "../metrics/http.js";
 import { LineReader } from "./lines.js";
 import type { EngineStatus, OpenedMessage } from "./protocol.js";
+import type { ScrubStatus } from "./scrub.js";
 import type { MountState } from "./state.js";
 
 export interface LiveStatus {
@@ -29,6 +32,7 @@ export interface LiveStatus {
   readonly recovery: OpenedMessage["recovery"];
   readonly tamperEvents: number;
   readonly warnings: readonly string[];
+  readonly scrub: ScrubStatus | null;
   /** why the last stop was refused; null when none was */
   readonly stopRefused: string | null;
 }
@@ -43,6 +47,13 @@ export interface RemountReply {
   readonly detail: string;
 }
 
+export interface ScrubRequest {
+  readonly action: "start" | "pause" | "stop";
+  /** bytes a second; 0: no limit */
+  readonly rate: number;
+  readonly restart: boolean;
+}
+
 export interface Ended {
   readonly code: ExitCodeName;
   readonly message: string;
@@ -51,6 +62,7 @@ export interface Ended {
 export interface ControlHandlers {
   status(): Promise<LiveStatus>;
   metrics(format: Format): Promise<string>;
+  scrub(request: ScrubRequest): ScrubStatus | null;
   stop(lazy: boolean): Promise<StopReply>;
   /** `flags`: those of the kernel from now on; undefined leaves them */
   remount(readOnly: boolean, flags: readonly string[] | undefined): Promise<RemountReply>;
@@ -137,8 +149,10 @@ export class ControlServer {
   }
 
   async #answer(socket: Socket, line: string, handlers: ControlHandlers): Promise<object | undefined> {
-    const { request, lazy, readOnly, flags } = JSON.parse(line) as Record<string, unknown>;
+    const message = JSON.parse(line) as Record<string, unknown>;
+    const { request, lazy, readOnly, flags } = message;
     if (request === "status") return { status: await handlers.status() };
+    if (request === "scrub") return { scrub: handlers.scrub(scrubRequest(message)) };
     if (request === "metrics") return { metrics: await handlers.metrics("openmetrics") };
     if (request === "stop") return handlers.stop(lazy === true);
     if (request === "remount") return handlers.remount(readOnly === true, flags as string[] | undefined);
@@ -148,6 +162,13 @@ export class ControlServer {
     }
     return { error: "unknown request" };
   }
+}
+
+/** Throws Error. */
+function scrubRequest({ action, rate, restart }: Record<string, unknown>): ScrubRequest {
+  const known = action === "start" || action === "pause" || action === "stop";
+  if (!known || !Number.isSafeInteger(rate) || (rate as number) < 0) throw new Error("a bad scrub request");
+  return { action, rate: rate as number, restart: restart === true };
 }
 
 /** Whether a process accepts connections there. */

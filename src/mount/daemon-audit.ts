@@ -3,6 +3,7 @@
 import type { Auditor } from "../audit/auditor.js";
 import type { Ended } from "./control.js";
 import type { OpenedMessage, TamperMessage } from "./protocol.js";
+import type { ScrubStatus } from "./scrub.js";
 
 /** Told apart up to so many; what is more only counts. */
 const KINDS = 1000;
@@ -43,22 +44,24 @@ export class DaemonAudit {
   }
 
   /** The same finding is told once and counted after that: a damaged block can be read a thousand times a second. */
-  tampered({ file, detail }: TamperMessage): void {
-    const kind = `${file ?? ""} ${detail ?? ""}`;
+  tampered({ file, place, block, detail }: TamperMessage): void {
+    const kind = `${file ?? ""} ${place ?? ""} ${detail ?? ""}`;
     if (this.#seen.has(kind) || this.#seen.size >= KINDS) {
       this.#repeats += 1;
       return;
     }
     this.#seen.add(kind);
-    const found = { file: file ?? null, what: detail ?? null };
+    const found = { file: file ?? null, place: place ?? null, block: block ?? null, what: detail ?? null };
     void this.#auditor.tell({ event: "tamper", outcome: "detected", detail: found });
   }
 
-  /** How a scrub ended: `done`, or stopped before. */
-  async scrubbed(state: string, counts: { files: number; bytes: number }, problems: number): Promise<void> {
-    const { files, bytes } = counts;
-    const outcome = problems > 0 ? "detected" : "ok";
-    await this.#auditor.tell({ event: "scrub", outcome, detail: { state, files, bytes, problems } });
+  /** When a scrub begins, and when it ends however it does. */
+  scrubbed({ state, started, counts, findingCount }: ScrubStatus): void {
+    const found = findingCount > 0 ? "detected" : "ok";
+    const outcome = state === "failed" ? "failed" : state === "running" ? "ok" : found;
+    const { files, blocks, bytes } = counts;
+    const detail = { state, started, files, blocks, bytes, problems: findingCount };
+    void this.#auditor.tell({ event: "scrub", outcome, detail });
   }
 
   async ended(ended: Ended, dir: string): Promise<void> {

@@ -10,7 +10,14 @@ import type { AuditSettings } from "../audit/settings.js";
 import { messageOf, UserError } from "../errors.js";
 import { expose, type Format } from "../metrics/exposition.js";
 import { usersOf } from "./busy.js";
-import { ControlServer, type Ended, type LiveStatus, type RemountReply, type StopReply } from "./control.js";
+import {
+  ControlServer,
+  type Ended,
+  type LiveStatus,
+  type RemountReply,
+  type ScrubRequest,
+  type StopReply,
+} from "./control.js";
 import { DaemonAudit } from "./daemon-audit.js";
 import { Engine } from "./engine.js";
 import { mountFuse, openFuse, raiseReadAhead, remountFuse, unmountFuse } from "./fuse-mount.js";
@@ -20,6 +27,7 @@ import type { MountOptions } from "./options.js";
 import { controlSocket } from "./places.js";
 import { type ProcessId, processId } from "./process-id.js";
 import type { OpenedMessage, TamperMessage } from "./protocol.js";
+import { ScrubKeeper, type ScrubStatus } from "./scrub.js";
 import { type MountState, makeRunDirectory, removeRunDirectory, writeState } from "./state.js";
 import { mountStatus } from "./status.js";
 
@@ -44,6 +52,7 @@ export class Daemon {
   #fuseFd: number | undefined;
   #control: ControlServer | undefined;
   #engine: Engine | undefined;
+  #scrub: ScrubKeeper | undefined;
   #entry: MountEntry | undefined;
   #state: MountState | undefined;
   #recovery: OpenedMessage["recovery"] = { commits: 0, files: 0, gone: 0, droppedTail: false };
@@ -72,6 +81,7 @@ export class Daemon {
     this.#control = await ControlServer.listen(controlSocket(runDir), {
       status: () => this.#status(),
       metrics: (format) => this.#metrics(format),
+      scrub: (request) => this.#requestScrub(request),
       stop: (lazy) => this.stop(lazy),
       remount: (readOnly, flags) => this.#remount(readOnly, flags),
     });
@@ -204,6 +214,21 @@ export class Daemon {
       log(tamperLine(event), "error");
       this.#audit.tampered(event);
     });
+    const scrub = new ScrubKeeper(this.#config.uuid, (message) => engine.scrub(message), {
+      started: (status) => {
+        const { rate } = status;
+        log(`scrub: begins, ${rate === 0 ? "as fast as it can" : `${rate} bytes a second`}`);
+        this.#audit.scrubbed(status);
+      },
+      ended: (status) => {
+        const { state, counts, findingCount } = status;
+        log(`scrub: ${state}, ${counts.files} files and ${counts.bytes} bytes, problems: ${findingCount}`);
+        this.#audit.scrubbed(status);
+      },
+    });
+    engine.on("scrub", (message) => scrub.progressed(message));
+    engine.on("finding", (message) => scrub.found(message));
+    this.#scrub = scrub;
     this.#engine = engine;
     return engine;
   }
@@ -233,8 +258,17 @@ export class Daemon {
       recovery: this.#recovery,
       tamperEvents: this.#tamperEvents,
       warnings: this.#warnings,
+      scrub: this.#scrub?.status ?? null,
       stopRefused: this.#stopRefused,
     };
+  }
+
+  #requestScrub({ action, rate, restart }: ScrubRequest): ScrubStatus | null {
+    if (this.#state === undefined || this.#scrub === undefined) {
+      throw new UserError("NotMounted", "the mount is not up yet");
+    }
+    if (action === "start") return this.#scrub.start(rate, restart);
+    return this.#scrub.end(action === "pause" ? "paused" : "stopped");
   }
 
   async #metrics(format: Format): Promise<string> {

@@ -10,6 +10,8 @@ import type {
   FailedMessage,
   FromEngine,
   OpenedMessage,
+  ScrubFindingMessage,
+  ScrubMessage,
   StartMessage,
   TamperMessage,
   ToEngine,
@@ -22,6 +24,8 @@ interface EngineEvents {
   serving: [];
   warning: [string];
   tamper: [TamperMessage];
+  scrub: [ScrubMessage];
+  finding: [ScrubFindingMessage];
 }
 
 export interface Exit {
@@ -80,6 +84,11 @@ export class Engine extends EventEmitter<EngineEvents> {
 
   start(message: Omit<StartMessage, "type" | "version">): void {
     this.#send({ type: "start", version: 1, ...message });
+  }
+
+  /** Starts or ends a scrub; what comes of it comes as `scrub` and `finding`. */
+  scrub(message: ToEngine): void {
+    this.#send(message);
   }
 
   /** Ends an engine that serves nothing yet. */
@@ -168,6 +177,12 @@ export class Engine extends EventEmitter<EngineEvents> {
         break;
       case "event":
         this.emit("tamper", message);
+        break;
+      case "scrub":
+        this.emit("scrub", message);
+        break;
+      case "scrub-finding":
+        this.emit("finding", message);
         break;
       case "warning":
         this.emit("warning", message.message);

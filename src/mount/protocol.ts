@@ -28,7 +28,55 @@ export interface StartMessage {
   debug: boolean;
 }
 
+export interface ScrubCursor {
+  /** stored names, from the root down */
+  path: string[];
+  /** above zero: the blocks of that file before this one; else all of it */
+  block: number;
+}
+
+export interface ScrubCounts {
+  directories: number;
+  files: number;
+  symlinks: number;
+  special: number;
+  blocks: number;
+  nodes: number;
+  /** sealed bytes of files */
+  bytes: number;
+}
+
+export interface ScrubOrder {
+  type: "scrub";
+  /** bytes a second; 0: no limit */
+  rate: number;
+  totalBytes: number;
+  from: ScrubCursor | null;
+  counts: ScrubCounts;
+}
+
+export interface ScrubMessage {
+  type: "scrub";
+  state: "counting" | "running" | "done" | "stopped" | "failed";
+  totalBytes: number;
+  counts: ScrubCounts;
+  cursor?: ScrubCursor | null;
+  message?: string | null;
+}
+
+export interface ScrubFindingMessage {
+  type: "scrub-finding";
+  file: string;
+  place?: string | null;
+  /** on the mount, in clear: never to be logged */
+  path?: string | null;
+  block?: number | null;
+  detail: string;
+}
+
 export type ToEngine =
+  | ScrubOrder
+  | { type: "scrub-stop" }
   | StartMessage
   | { type: "status"; id: number }
   | { type: "remount"; id: number; readOnly: boolean }
@@ -92,6 +140,8 @@ export type FromEngine =
   | ({ type: "status"; id: number } & EngineStatus)
   | TamperMessage
   | { type: "remounted"; id: number; error?: string | null }
+  | ScrubMessage
+  | ScrubFindingMessage
   | { type: "warning"; message: string }
   | FailedMessage;
 

@@ -8,6 +8,7 @@ import { resolveMountPoint } from "./places.js";
 import { isAlive } from "./process-id.js";
 import { type ProcessStats, processStats } from "./process-stats.js";
 import type { Counters, EngineStatus, OpenedMessage } from "./protocol.js";
+import { readScrub, type ScrubStatus } from "./scrub.js";
 import { isServed, type MountState, readStates } from "./state.js";
 
 /**
@@ -41,6 +42,8 @@ export interface MountStatus {
   readonly daemon: ProcessStats | null;
   readonly recovery: OpenedMessage["recovery"] | null;
   readonly tamperEvents: number | null;
+  /** the last scrub of the volume on this host, or the one that runs */
+  readonly scrub: ScrubStatus | null;
   readonly warnings: readonly string[];
   readonly stopRefused: string | null;
 }
@@ -106,6 +109,7 @@ export function mountStatus(state: MountState, mounted: boolean, live: LiveStatu
     daemon: daemonPid == null ? null : processStats(daemonPid),
     recovery: live?.recovery ?? null,
     tamperEvents: live?.tamperEvents ?? null,
+    scrub: live?.scrub ?? readScrub(uuid) ?? null,
     warnings: live?.warnings ?? [],
     stopRefused: live?.stopRefused ?? null,
   };
@@ -145,6 +149,7 @@ function unrecordedStatus(entry: MountEntry): MountStatus {
     daemon: null,
     recovery: null,
     tamperEvents: null,
+    scrub: null,
     warnings: [],
     stopRefused: null,
   };

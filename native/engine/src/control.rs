@@ -3,16 +3,20 @@
 
 use crate::frame::{self, FrameError};
 use crate::protocol::{Control, Event};
+use crate::scrub::ScrubOrder;
 use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
+use std::sync::mpsc::{sync_channel, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 /// Events that may wait for the daemon; what comes beyond is counted and dropped.
 const QUEUE: usize = 256;
+/// How often a full queue is asked for room.
+const ROOM_POLL: Duration = Duration::from_millis(10);
 
 /// What the reader has done for it; called on its thread.
 pub trait Handler: Send + 'static {
@@ -20,6 +24,8 @@ pub trait Handler: Send + 'static {
     /// `Err` says why nothing has changed.
     fn remount(&self, read_only: bool) -> Result<(), String>;
     fn stop(&self);
+    fn scrub(&self, order: ScrubOrder);
+    fn stop_scrub(&self);
     /// The daemon is gone, or cannot be understood any more. The last call.
     fn closed(&self);
 }
@@ -40,6 +46,21 @@ impl Outbox {
         if !sent {
             self.0.dropped.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Waits for room instead of dropping the event, for as long as `go_on` says.
+    pub fn send_patiently(&self, mut event: Event, go_on: impl Fn() -> bool) {
+        loop {
+            let queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let Some(queue) = queue else { break };
+            match queue.try_send(event) {
+                Ok(()) => return,
+                Err(TrySendError::Full(back)) if go_on() => event = back,
+                Err(_) => break,
+            }
+            std::thread::sleep(ROOM_POLL);
+        }
+        self.0.dropped.fetch_add(1, Relaxed);
     }
 
     pub fn warn(&self, message: impl Into<String>) {
@@ -100,6 +121,10 @@ pub fn listen(mut stream: UnixStream, outbox: Outbox, handler: impl Handler) -> 
                     outbox.send(Event::Remounted { id, error: handler.remount(read_only).err() });
                 }
                 Ok(Control::Stop {}) => handler.stop(),
+                Ok(Control::Scrub { rate, total_bytes, from, counts }) => {
+                    handler.scrub(ScrubOrder { rate, total_bytes, from, counts });
+                }
+                Ok(Control::ScrubStop {}) => handler.stop_scrub(),
                 Ok(Control::Start { .. }) => outbox.warn("control channel: a second start is ignored"),
                 Err(FrameError::Unknown(e)) => outbox.warn(format!("control channel: an unknown message: {e}")),
                 Err(FrameError::End) => break,

@@ -7,8 +7,10 @@ mod failure;
 mod frame;
 mod harden;
 mod mount;
+mod pace;
 mod protocol;
 mod sandbox;
+mod scrub;
 mod unlock;
 mod volume;
 

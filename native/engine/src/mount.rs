@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::frame;
 use crate::harden;
 use crate::protocol::{Control, Event, EventKind, FailureCode, KeyReply, Latency, VERSION};
+use crate::scrub::{ScrubOrder, Scrubber};
 use crate::unlock::{self, Unlocked};
 use crate::volume::{self, Wanted};
 use kmsfs_files::histogram::{self, Snapshot};
@@ -51,6 +52,7 @@ struct State {
     /// All memory is locked.
     locked: AtomicBool,
     tampered: AtomicU64,
+    scrubber: Scrubber,
 }
 
 /// Everything up to the point where requests can be answered. Whoever waits for the key's fate is told.
@@ -193,7 +195,22 @@ impl Handler for Watcher {
         }
     }
 
+    fn scrub(&self, order: ScrubOrder) {
+        let Some(volume) = self.state.volume.get() else {
+            return self.outbox.warn("scrub: the volume is not open yet");
+        };
+        if let Err(e) = self.state.scrubber.start(volume.clone(), self.outbox.clone(), order) {
+            self.outbox.warn(format!("scrub: {e}"));
+        }
+    }
+
+    fn stop_scrub(&self) {
+        self.state.scrubber.stop();
+    }
+
     fn closed(&self) {
+        // Nobody hears of what it finds.
+        self.state.scrubber.stop();
         self.state.cancel.store(true, Ordering::SeqCst);
         if !self.state.unlocked.load(Ordering::SeqCst) {
             // Nobody will mount anything, and there is nothing to write home.

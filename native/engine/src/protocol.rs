@@ -32,6 +32,52 @@ pub enum Control {
     },
     /// Write everything home; the engine ends with the unmount.
     Stop {},
+    /// Verify the volume in the background, from where an earlier scrub came to.
+    Scrub {
+        /// Bytes a second, at most; 0: no limit.
+        rate: u64,
+        /// The whole of it, where an earlier scrub has counted; 0: count.
+        total_bytes: u64,
+        from: Option<Cursor>,
+        counts: ScrubCounts,
+    },
+    /// End the scrub; its last `scrub` message says where it is to go on.
+    ScrubStop {},
+}
+
+/// How far a scrub has come: everything up to this sealed name in each of the directories that lead to it.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Cursor {
+    pub path: Vec<String>,
+    /// Above zero: the blocks of that file before this one; else all of it.
+    pub block: u64,
+}
+
+#[derive(Deserialize, Serialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ScrubCounts {
+    pub directories: u64,
+    pub files: u64,
+    pub symlinks: u64,
+    pub special: u64,
+    pub blocks: u64,
+    pub nodes: u64,
+    /// Sealed bytes of files.
+    pub bytes: u64,
+}
+
+#[derive(Serialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Deserialize, schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum ScrubState {
+    Counting,
+    Running,
+    Done,
+    Stopped,
+    Failed,
 }
 
 #[derive(Clone, Copy, Deserialize, Debug, PartialEq, Eq)]
@@ -78,6 +124,25 @@ pub enum Event {
         /// The number of the data block, where it is one.
         block: Option<u64>,
         detail: Option<String>,
+    },
+    /// How a scrub goes, once a second and at its end.
+    Scrub {
+        state: ScrubState,
+        /// About what all of it will come to; 0 while it is not known.
+        total_bytes: u64,
+        counts: ScrubCounts,
+        cursor: Option<Cursor>,
+        /// Why it failed.
+        message: Option<String>,
+    },
+    /// Something that a scrub found. An event has told of it too, unless it only cannot be read.
+    ScrubFinding {
+        file: String,
+        place: Option<String>,
+        /// On the mount, in clear: never to be logged.
+        path: Option<String>,
+        block: Option<u64>,
+        detail: String,
     },
     Warning {
         message: String,

@@ -18,7 +18,7 @@ pub mod store;
 mod volume;
 
 pub use error::{Error, Result};
-pub use file::File;
+pub use file::{Checked, File, Medium};
 pub use volume::Files;
 
 use std::sync::Arc;

@@ -8,4 +8,5 @@ mod table;
 mod volume;
 
 pub use kmsfs_files::histogram;
+pub use volume::{Cursor, Finding, ScrubCounts, ScrubEnd, Scrubbing};
 pub use volume::{OpenError, Options, Stats, Volume};

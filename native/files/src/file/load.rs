@@ -105,19 +105,23 @@ impl File {
     }
 }
 
-/// The tree in a header page. Tampering when it is not this file's or does not authenticate.
-pub(super) fn open_header(
+fn open_header(shared: &Shared, keyring: &Keyring, home: &dyn Home, page: &[u8; HEADER_LEN as usize]) -> Result<Root> {
+    open_page(shared, keyring, &home.id(), page).map_err(|e| match e {
+        Error::Tampered(what) => shared.tampered_home(home, what),
+        e => e,
+    })
+}
+
+/// The tree in a header page. `Tampered`, which nobody is told of here, when it is not this file's or does not open.
+pub(super) fn open_page(
     shared: &Shared,
     keyring: &Keyring,
-    home: &dyn Home,
+    id: &[u8; 16],
     page: &[u8; HEADER_LEN as usize],
 ) -> Result<Root> {
-    let bad = |what: &str| shared.tampered_home(home, what.into());
+    let bad = |what: &str| Error::Tampered(what.into());
     let clear = header::parse(page).map_err(|e| bad(&format!("has a header that is none: {e:?}")))?;
-    if clear.file_id != home.id()
-        || clear.domain_id != shared.keys.domain_id
-        || clear.block_shift != shared.layout.shift()
-    {
+    if clear.file_id != *id || clear.domain_id != shared.keys.domain_id || clear.block_shift != shared.layout.shift() {
         return Err(bad("has the header of another file"));
     }
     let key = keyring.get(clear.epoch)?;

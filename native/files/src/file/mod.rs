@@ -10,6 +10,7 @@ mod keyring;
 mod load;
 mod read;
 mod resize;
+mod scrub;
 mod seek;
 mod tree;
 mod write;
@@ -22,6 +23,7 @@ use crate::shared::Shared;
 use crate::store::{FileId, Home};
 use crate::Time;
 pub(crate) use load::{header_commit, Overlay};
+pub use scrub::{Checked, Medium};
 
 use keyring::Keyring;
 use kmsfs_format::block::FileKey;

@@ -6,6 +6,7 @@ pub mod handle;
 pub mod home;
 pub mod inode;
 pub mod locks;
+pub mod medium;
 pub mod path;
 pub mod probe;
 pub mod segment;

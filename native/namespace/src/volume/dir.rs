@@ -149,27 +149,33 @@ impl Volume {
         if dir.node.id == ROOT && (raw.name == SPECIAL.as_bytes() || raw.name == LOST_AND_FOUND.as_bytes()) {
             return Ok(None);
         }
-        let stored = String::from_utf8_lossy(&raw.name);
-        let sidecar = match look(&raw.name) {
+        let opened = self.plain_name(&dir.node, &dir.fd, &raw.name);
+        if let Err(Fault::Tampered(_)) = &opened {
+            let stored = String::from_utf8_lossy(&raw.name);
+            // Reported; the rest of the directory is still listed.
+            let _ = self.report_entry(&dir.node, &dir.fd, &stored, opened);
+            return Ok(None);
+        }
+        opened
+    }
+
+    /// The plain name of an entry; `None` for what is no entry, or none any more. Tampering, of which nobody is told
+    /// here, for what is no sealed name.
+    pub(super) fn plain_name(&self, dir: &Node, dir_fd: &OwnedFd, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        let stored = String::from_utf8_lossy(name);
+        let sidecar = match look(name) {
             Look::Temporary | Look::Sidecar => return Ok(None),
-            Look::Hashed => match self.sidecar(&dir.fd, &stored) {
+            Look::Hashed => match self.sidecar(dir_fd, &stored) {
                 Ok(sealed) => Some(sealed),
                 // Removed since it was listed, and its sidecar with it.
-                Err(f) if f.is(libc::ENOENT) && path::entry(&dir.fd, &stored).is_err() => return Ok(None),
+                Err(f) if f.is(libc::ENOENT) && path::entry(dir_fd, &stored).is_err() => return Ok(None),
                 Err(f) if f.is(libc::ENOENT) || matches!(f, Fault::Tampered(_)) => None,
                 Err(f) => return Err(f),
             },
             Look::Direct | Look::Foreign => None,
         };
-        match open_name(&self.backing.keys, &dir.node.file, &raw.name, sidecar.as_deref()) {
-            Ok(name) => Ok(Some(name)),
-            Err(_) => {
-                let what: Result<()> = Err(Fault::tampered("is no sealed name of this directory"));
-                // Reported; the rest of the directory is still listed.
-                let _ = self.report_entry(&dir.node, &dir.fd, &stored, what);
-                Ok(None)
-            }
-        }
+        let opened = open_name(&self.backing.keys, &dir.file, name, sidecar.as_deref());
+        opened.map(Some).map_err(|_| Fault::tampered("is no sealed name of this directory"))
     }
 
     fn hand_entry(&self, dir: &OpenDir, raw: &Raw, name: &[u8], sink: &mut dyn DirSink) -> Result<bool> {

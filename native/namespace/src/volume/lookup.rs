@@ -67,7 +67,7 @@ impl Volume {
     }
 
     /// What does not verify may be changing at this moment: it is looked at again under its lock.
-    fn find_settled(&self, dir: &Node, dir_fd: &OwnedFd, stored: &str) -> Result<Inode> {
+    pub(super) fn find_settled(&self, dir: &Node, dir_fd: &OwnedFd, stored: &str) -> Result<Inode> {
         let mut last = Fault::errno(libc::EIO);
         for _ in 0..TRIES {
             match self.backing.inspect_entry(dir_fd, &dir.file, stored) {

@@ -14,12 +14,14 @@ mod nodes;
 mod open;
 mod remove;
 mod rename;
+mod scrub;
 mod setattr;
 mod sidecar;
 mod symlink;
 mod xattr;
 
 pub use mount::{OpenError, Options};
+pub use scrub::{Cursor, Finding, ScrubCounts, ScrubEnd, Scrubbing};
 
 use crate::backing::locks::Stripes;
 use crate::backing::Backing;
@@ -27,6 +29,8 @@ use crate::table::Table;
 use dir::OpenDir;
 use kmsfs_files::Files;
 use open::{Handles, OpenFile};
+use parking_lot::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 
 /// Counts for `kmsfs status`.
@@ -50,6 +54,10 @@ pub struct Volume {
     /// Held over a change of a directory's entries, so over backing system calls: an entry, its sidecar and its
     /// temporary name change together. Taken before inode locks; never while the file layer is called.
     dir_locks: Stripes,
+    /// The volume is being closed: a scrub ends.
+    closing: AtomicBool,
+    /// Held for as long as a scrub runs: one at a time, and closing waits for it.
+    scrubbing: Mutex<()>,
     /// flock(2) on `.kmsfs/lock`: one mount at a time.
     _lock: std::os::fd::OwnedFd,
 }

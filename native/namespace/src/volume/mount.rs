@@ -12,6 +12,7 @@ use crate::table::Table;
 use kmsfs_files::{Config, Files, OnTamper, Recovery};
 use kmsfs_format::keys::DomainKeys;
 use kmsfs_format::record::{Device, Kind, Record};
+use parking_lot::Mutex;
 use rustix::fs::{flock, fstat, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
@@ -19,7 +20,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 /// How a volume is mounted, beyond what the file layer needs to know.
@@ -151,6 +152,8 @@ impl Volume {
             open_files: Handles::default(),
             open_dirs: Handles::default(),
             dir_locks: Stripes::new(DIR_LOCKS),
+            closing: AtomicBool::new(false),
+            scrubbing: Mutex::new(()),
             _lock: lock,
         };
         Ok((Arc::new(volume), recovery))
@@ -186,6 +189,8 @@ impl Volume {
 
     /// The mount is going away: writes everything home and makes it durable.
     pub fn close(&self) -> kmsfs_files::Result<()> {
+        self.closing.store(true, Ordering::Release);
+        drop(self.scrubbing.lock());
         self.files.close()?;
         if !self.backing.closed_for_writing() {
             rustix::fs::syncfs(&self.backing.root).map_err(io::Error::from)?;

@@ -49,10 +49,15 @@ impl Volume {
             return Err(Fault::errno(libc::EINVAL));
         }
         let fd = self.fd(&node)?;
-        let stored = rustix::fs::readlinkat(&fd, "", Vec::new())?;
+        self.link_target(&fd, &node)
+    }
+
+    /// The target of a symlink.
+    pub(super) fn link_target(&self, fd: &OwnedFd, node: &Node) -> Result<Vec<u8>> {
+        let stored = rustix::fs::readlinkat(fd, "", Vec::new())?;
         let stored = stored.to_bytes();
         let sidecar = match target_is_aside(stored) {
-            true => Some(self.target_sidecar(&node)?),
+            true => Some(self.target_sidecar(node)?),
             false => None,
         };
         open_target(&self.backing.keys, &node.file, stored, sidecar.as_deref())

@@ -1,0 +1,6 @@
+#!/bin/sh
+# Writes docs/metrics.md anew from src/metrics/definitions.ts.
+set -eu
+cd "$(dirname "$0")/.."
+npx --no-install tsc -p tsconfig.json
+node --input-type=module -e 'import { metricsDocument } from "./dist/metrics/document.js"; process.stdout.write(metricsDocument());' > docs/metrics.md

@@ -68,6 +68,7 @@ pub fn open(path: &Path, writeback: bool, events: &Arc<Mutex<Vec<String>>>) -> R
         new_volume: false,
         volume_generation: 1,
         commit_interval_ms: 0,
+        kernel_keeps_times: writeback,
     };
     let events = events.clone();
     let on_tamper =

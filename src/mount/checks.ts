@@ -2,7 +2,7 @@
 
 import { accessSync, constants, readdirSync, realpathSync, statfsSync } from "node:fs";
 import { errnoOf, messageOf, UserError } from "../errors.js";
-import { logDirectory } from "../host-directories.js";
+import { etcDirectory, logDirectory } from "../host-directories.js";
 import { CONTROL } from "../volume/paths.js";
 import { liveStatus } from "./control-client.js";
 import { unmountFuse } from "./fuse-mount.js";
@@ -34,7 +34,7 @@ export async function checkPlaces(backing: string, dir: string): Promise<MountPl
   if (isWithin(places.backing, places.dir)) {
     throw new UserError("MountPoint", `the volume ${backing} lies inside ${dir}`, "mount somewhere else");
   }
-  for (const own of [runBase(), logDirectory()].map(resolveExisting)) {
+  for (const own of [runBase(), logDirectory(), etcDirectory()].map(resolveExisting)) {
     if (!isWithin(own, places.dir) && !isWithin(own, places.backing)) continue;
     throw new UserError(
       "MountPoint",
@@ -112,6 +112,8 @@ function isDisconnected(dir: string): boolean {
 }
 
 function checkMountPoint(dir: string): void {
+  // x-systemd.automount: to read the directory would wait for this very mount.
+  if (mountAt(dir)?.fsType === "autofs") return;
   if (readMounts().some((entry) => entry.mountPoint === dir)) {
     throw new UserError(
       "MountPoint",

@@ -10,6 +10,8 @@ export interface MountEntry {
   readonly mountPoint: string;
   readonly fsType: string;
   readonly source: string;
+  /** of the file system, as the kernel shows them */
+  readonly superOptions: readonly string[];
 }
 
 /** One entry for each line, in the order of mounting: the last one at a mount point is the visible one. */
@@ -20,7 +22,9 @@ export function parseMountinfo(text: string): MountEntry[] {
     const after = right?.split(" ") ?? [];
     const [device, mountPoint, fsType, source] = [before[2], before[4], after[0], after[1]];
     if (device === undefined || mountPoint === undefined || fsType === undefined) return [];
-    return [{ device, mountPoint: unescapeOctal(mountPoint), fsType, source: unescapeOctal(source ?? "") }];
+    const superOptions = after[2]?.split(",") ?? [];
+    const places = { mountPoint: unescapeOctal(mountPoint), source: unescapeOctal(source ?? "") };
+    return [{ device, fsType, superOptions, ...places }];
   });
 }
 
@@ -31,6 +35,19 @@ export function readMounts(): MountEntry[] {
 /** The visible mount at exactly this path, absolute and resolved, or undefined. Touches no file system. */
 export function mountAt(path: string): MountEntry | undefined {
   return readMounts().findLast((entry) => entry.mountPoint === path);
+}
+
+/**
+ * Whether `path` waits to be mounted by the process group that we are in (x-systemd.automount): all others that walk
+ * over it are held until it is.
+ */
+export function isAutomountedByUs(path: string): boolean {
+  const entry = mountAt(path);
+  if (entry?.fsType !== "autofs") return false;
+  const stat = readFileSync("/proc/self/stat", "utf8");
+  // proc_pid_stat(5): state, parent and group follow the name in parentheses.
+  const group = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[2];
+  return entry.superOptions.includes(`pgrp=${group}`);
 }
 
 /** The kernel writes space, tab, newline and backslash as \ooo; names are bytes, so runs are decoded as UTF-8. */

@@ -17,6 +17,7 @@ import type { Report } from "./daemon-main.js";
 import { engineBinary } from "./engine-binary.js";
 import { encodeFrame } from "./frames.js";
 import { LineReader } from "./lines.js";
+import { isAutomountedByUs } from "./mountinfo.js";
 import { listedOptions } from "./option-list.js";
 import { parseMountOptions } from "./options.js";
 import { isWithin, logFile, resolveExisting } from "./places.js";
@@ -124,7 +125,8 @@ function spawnDaemon(config: DaemonConfig, { backing, dir }: MountPlaces): Child
   const logFd = config.log === null ? undefined : openLog(config.log);
   try {
     return spawn(process.execPath, [main, backing, dir], {
-      detached: true,
+      // A session of its own, unless the kernel lets none but the group of systemd's mount command reach the mount point.
+      detached: !isAutomountedByUs(dir),
       cwd: "/",
       env: daemonEnvironment(),
       stdio: ["ignore", logFd ?? 2, logFd ?? 2, "pipe", "pipe", "pipe"],

@@ -9,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import t, { type Test } from "tap";
@@ -112,10 +113,17 @@ t.test("the volume lies inside the mount point, or kmsfs's own files would", asy
   await refused(t, volume, "MountPoint", /not empty|inside/, () =>
     volume.run("mount", volume.backing, volume.scratch.path),
   );
-  const env = { ...volume.env, KMSFS_LOG: `${volume.dir}/log` };
-  await refused(t, volume, "MountPoint", /own files/, () =>
-    runKmsfs(["mount", volume.backing, volume.dir], env),
-  );
+  const link = volume.scratch.file("link");
+  symlinkSync(volume.dir, link);
+  const places = [`${volume.dir}/own`, `${volume.backing}/own`, `${link}/own`];
+  for (const name of ["KMSFS_LOG", "KMSFS_RUN", "KMSFS_ETC"]) {
+    for (const place of places) {
+      const env = { ...volume.env, [name]: place };
+      await refused(t, volume, "MountPoint", /own files/, () =>
+        runKmsfs(["mount", volume.backing, volume.dir], env),
+      );
+    }
+  }
 });
 
 t.test("the engine is missing", async (t) => {

@@ -17,6 +17,7 @@ mkdir -p "$stage/usr/lib" "$stage/usr/bin" "$stage/usr/share/doc/kmsfs" "$stage/
 npm install --global --prefix "$stage/npm" --ignore-scripts --prefer-offline --no-audit --no-fund --loglevel=error "$archive" >&2
 mv "$stage/npm/lib/node_modules/kmsfs" "$package"
 rm -r "$stage/npm"
+maintainer='The kmsfs project <kmsfs@localhost>'
 version=$(sed -n 's/^  "version": "\(.*\)",$/\1/p' "$package/package.json")
 ln -s ../lib/kmsfs/dist/cli/main.js "$stage/usr/bin/kmsfs"
 
@@ -28,8 +29,12 @@ mkdir -p "$stage/usr/share/zsh/vendor-completions"
 mv "$stage/usr/share/zsh/site-functions/_kmsfs" "$stage/usr/share/zsh/vendor-completions/"
 rmdir "$stage/usr/share/zsh/site-functions"
 mv "$package/docs" "$package/README.md" "$package/SECURITY.md" "$package/CHANGELOG.md" "$stage/usr/share/doc/kmsfs/"
+date=$(date -R -d "@${SOURCE_DATE_EPOCH:-$(date +%s)}")
+printf 'kmsfs (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- %s  %s\n' "$version" "$maintainer" "$date" |
+  gzip -9n >"$stage/usr/share/doc/kmsfs/changelog.gz"
 cat "$package/LICENSE" "$package/THIRD-PARTY-NOTICES.txt" >"$stage/usr/share/doc/kmsfs/copyright"
 
+# util-linux and coreutils are essential in Debian.
 size=$(du -sk --apparent-size "$stage/usr" | cut -f1)
 cat >"$stage/DEBIAN/control" <<EOF
 Package: kmsfs
@@ -37,9 +42,9 @@ Version: $version
 Architecture: amd64
 Section: admin
 Priority: optional
-Maintainer: The kmsfs project <kmsfs@localhost>
+Maintainer: $maintainer
 Installed-Size: $size
-Depends: nodejs (>= 20), attr, coreutils, mount, util-linux
+Depends: nodejs (>= 20), attr, mount
 Description: encrypted file system for AWS, with its key in KMS
  An application writes to an ordinary directory; every byte is sealed in
  AES-256-GCM blocks before it reaches the volume, names and attributes

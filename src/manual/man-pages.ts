@@ -50,7 +50,7 @@ export function manPages(
   for (const command of commands) pages.set(`${pageName(command)}.1`, page(command, commands, edition));
   const mount = commands.find(({ path }) => path[0] === "mount");
   if (mount === undefined) throw new Error("there is no command mount");
-  for (const name of ["mount.kmsfs", "umount.fuse.kmsfs"])
+  for (const name of ["mount.kmsfs", "mount.fuse.kmsfs", "umount.kmsfs", "umount.fuse.kmsfs"])
     pages.set(`${name}.8`, mountHelper(name, mount, edition));
   return pages;
 }

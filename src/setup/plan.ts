@@ -1,7 +1,7 @@
 /** What kmsfs puts on a machine besides its npm package, and where. */
 
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { packageRoot } from "../package-root.js";
 
 /** `path` is absolute, as the running system will see it. */
@@ -50,7 +50,10 @@ export function planLauncher(prefix: string, node: string, packageDir: string): 
 
 /** The helper looks for Node in the PATH; with a path of Node's, what it would do is written out. */
 function helper(path: string, packageDir: string, node: string | undefined): PlannedFile {
-  if (node === undefined) return { path, link: join(packageDir, HELPER) };
+  const target = join(packageDir, HELPER);
+  // Debian's policy, 10.5: relative within one top-level directory
+  const near = path.startsWith("/usr/") && target.startsWith("/usr/");
+  if (node === undefined) return { path, link: near ? relative(dirname(path), target) : target };
   const name = basename(path);
   const program = name.startsWith("umount") ? "umount" : "mount";
   return { path, content: launcher(node, join(packageDir, `dist/helper/${program}.js`), name), mode: 0o755 };

@@ -148,11 +148,17 @@ function page(command: CommandDefinition, commands: readonly CommandDefinition[]
 /** What mount(8) and umount(8) run, and what fstab(5) may say. */
 function mountHelper(name: string, mount: CommandDefinition, edition: Edition): string {
   const [backing, dir, options] = [italic("backing"), italic("dir"), italic("options")];
+  const statuses = [
+    ["0", "done"],
+    ["1", "a bad option or argument, or not root"],
+    ["2", "something of the system's: the engine, locked memory, a full disk"],
+    ["32", "not mounted, or not unmounted; the line on standard error ends in the exit code of kmsfs"],
+  ] as const;
   return join([
     title(name, edition, 8),
     section(
       "Name",
-      `mount.kmsfs, umount.fuse.kmsfs \\- ${roff("kmsfs for mount(8), umount(8) and fstab(5)")}`,
+      `mount.kmsfs, mount.fuse.kmsfs, umount.kmsfs, umount.fuse.kmsfs \\- ${roff("kmsfs for mount(8), umount(8) and fstab(5)")}`,
     ),
     section(
       "Synopsis",
@@ -163,12 +169,13 @@ function mountHelper(name: string, mount: CommandDefinition, edition: Edition): 
       roff(
         "mount(8) runs mount.kmsfs for a file system of the type kmsfs: it mounts as kmsfs-mount(1) does and returns when " +
           "the mount is up. umount(8) runs umount.fuse.kmsfs, which returns when everything is written and the volume is " +
-          "free. Both end with the exit codes of mount(8), and say on standard error what kmsfs says.",
+          "free. Both say on standard error what kmsfs says.",
       ),
       ".PP",
-      roff("kmsfs setup puts both in place. Neither is meant to be called by hand."),
+      roff("kmsfs setup puts all of them in place. None is meant to be called by hand."),
     ),
     section("Options", ...mount.notes.map(verbatim)),
+    section("Exit status", ...statuses.map(([code, text]) => tagged(bold(code), roff(sentence(text))))),
     section(
       "Files",
       tagged(

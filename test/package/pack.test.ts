@@ -59,6 +59,9 @@ t.test("the package holds what it needs", (t) => {
     "native/Cargo.lock",
     "native/engine/src/main.rs",
     "scripts/build-engine.sh",
+    "scripts/mount.kmsfs",
+    "dist/helper/mount.js",
+    "systemd/kmsfs@.service",
     "share/man/man1/kmsfs.1",
     "share/man/man8/mount.kmsfs.8",
     "share/bash-completion/completions/kmsfs",
@@ -73,7 +76,8 @@ t.test("the package holds what it needs", (t) => {
   const executable = packed.files
     .filter(({ mode }) => (mode & 0o111) !== 0)
     .map(({ path }) => basename(path));
-  for (const name of ["main.js", "kmsfs-engine", "build-engine.sh"]) t.ok(executable.includes(name), name);
+  for (const name of ["main.js", "kmsfs-engine", "build-engine.sh", "mount.kmsfs"])
+    t.ok(executable.includes(name), name);
   t.end();
 });
 

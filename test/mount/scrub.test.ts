@@ -173,7 +173,7 @@ t.test("keeps to its rate", async (t: Test) => {
   await volume.up(t);
   writeThrough(volume.at("large"), content(24_000_000));
   await scrub(volume, "--rate", "2M");
-  for (let looks = 0; looks < 6; looks++) {
+  for (let looks = 0; looks < 4; looks++) {
     const before = (await volume.status()).scrub?.updated;
     await until("the scrub says so", async () => (await volume.status()).scrub?.updated !== before);
     const status = (await volume.status()).scrub;
@@ -198,7 +198,7 @@ t.test("no false alarm under writes, truncations, renames and removals", async (
     said += chunk.toString();
   });
   const ended = new Promise<number | null>((done) => load.once("close", done));
-  for (let round = 0; round < 12; round++) {
+  for (let round = 0; round < 8; round++) {
     const { code, scrub: result } = await scrub(volume, "--wait", "--rate", "0");
     if (code !== "Ok") t.fail(`round ${round}: ${JSON.stringify(result.findings)}`);
   }

@@ -36,22 +36,27 @@ export interface Session {
   readonly bar: Bar;
 }
 
+/** A client of EBS. Throws UserError (Usage) for a concurrency that is none. */
+export async function connect(concurrency: number, abort: AbortSignal): Promise<Ebs> {
+  if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > 1000) {
+    throw new UserError("Usage", "--concurrency must be a whole number from 1 to 1000");
+  }
+  // Each request under way listens to it.
+  setMaxListeners(0, abort);
+  const { Ebs } = await import("../snapshot/ebs.js");
+  return new Ebs({ concurrency, abort });
+}
+
 /** Runs `work` with a client of EBS. Ctrl-C and SIGTERM end it in order: UserError (Interrupted). */
 export async function withEbs<T>(
   { concurrency }: SessionArguments,
   afterInterrupt: string,
   work: (session: Session) => Promise<T>,
 ): Promise<T> {
-  if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > 1000) {
-    throw new UserError("Usage", "--concurrency must be a whole number from 1 to 1000");
-  }
-  const { Ebs } = await import("../snapshot/ebs.js");
   const abort = new AbortController();
-  // Each request under way listens to it.
-  setMaxListeners(0, abort.signal);
   const stop = () => abort.abort(new UserError("Interrupted", "interrupted", afterInterrupt));
   process.once("SIGINT", stop).once("SIGTERM", stop);
-  const ebs = new Ebs({ concurrency, abort: abort.signal });
+  const ebs = await connect(concurrency, abort.signal);
   const bar = new Bar();
   try {
     return await work({ ebs, bar });

@@ -1,6 +1,7 @@
 import type { CommandModule } from "yargs";
 import { diff } from "./snapshot-diff.js";
 import { list } from "./snapshot-list.js";
+import { mount } from "./snapshot-mount.js";
 import { push } from "./snapshot-push.js";
 import { restore } from "./snapshot-restore.js";
 import { verify } from "./snapshot-verify.js";
@@ -14,6 +15,7 @@ export const command: CommandModule = {
       .command(restore)
       .command(verify)
       .command(diff)
+      .command(mount)
       .command(list)
       .demandCommand(1, "no snapshot command given"),
   handler: () => undefined,

@@ -48,6 +48,13 @@ export async function checkPlaces(backing: string, dir: string): Promise<MountPl
   return places;
 }
 
+/** An empty directory on which nothing is mounted, resolved. Throws UserError (MountPoint). */
+export function emptyMountPoint(dir: string): string {
+  const resolved = resolveDir(dir);
+  checkMountPoint(resolved);
+  return resolved;
+}
+
 function resolveBacking(backing: string): string {
   try {
     return realpathSync(backing);

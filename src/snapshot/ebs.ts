@@ -50,6 +50,8 @@ export interface ChangedBlock {
 export interface BlockPage<T> {
   readonly volumeGib: number;
   readonly blocks: readonly T[];
+  /** nothing follows */
+  readonly last: boolean;
 }
 
 /** Every method throws UserError, but for `put` and `complete`, whose errors `isGone` can tell apart. */
@@ -164,7 +166,7 @@ export class Ebs {
           ? []
           : [{ index: BlockIndex, token: BlockToken }],
       );
-      yield { volumeGib: page.VolumeSize ?? 0, blocks };
+      yield { volumeGib: page.VolumeSize ?? 0, blocks, last: page.NextToken === undefined };
       token = page.NextToken;
     } while (token !== undefined);
   }
@@ -186,7 +188,7 @@ export class Ebs {
       const blocks = (page.ChangedBlocks ?? []).flatMap(({ BlockIndex, FirstBlockToken }) =>
         BlockIndex === undefined ? [] : [{ index: BlockIndex, inFirst: FirstBlockToken !== undefined }],
       );
-      yield { volumeGib: page.VolumeSize ?? 0, blocks };
+      yield { volumeGib: page.VolumeSize ?? 0, blocks, last: page.NextToken === undefined };
       token = page.NextToken;
     } while (token !== undefined);
   }

@@ -1,8 +1,8 @@
 /** The snapshot commands against the stand-in, with state of their own; gone when the test ends. */
 
-import type { ChildProcess } from "node:child_process";
+import { type ChildProcess, spawnSync } from "node:child_process";
 import { randomFillSync } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import type { Test } from "tap";
 import { BLOCK } from "./ebs-snapshots.js";
 import { EbsStandin } from "./ebs-standin.js";
@@ -33,6 +33,26 @@ export class SnapshotFixture {
 
   run(...args: string[]): Promise<Outcome> {
     return runKmsfs(["snapshot", ...args], this.env);
+  }
+
+  /** A new directory. */
+  directory(name: string): string {
+    const path = this.scratch.file(name);
+    mkdirSync(path);
+    return path;
+  }
+
+  listed(dir: string): string[] {
+    return readdirSync(dir);
+  }
+
+  /** Shows a snapshot as an image; unmounted when the test ends. */
+  async mount(t: Test, snapshot: string, ...more: string[]): Promise<{ dir: string; log: () => string }> {
+    const dir = this.directory("shown");
+    t.teardown(() => spawnSync("umount", ["-i", "-l", dir]));
+    const outcome = await this.run("mount", snapshot, dir, ...more);
+    if (outcome.code !== "Ok") throw new Error(outcome.stderr);
+    return { dir, log: () => readFileSync(this.scratch.file(`log/${snapshot}.log`), "utf8") };
   }
 
   runWith(env: Record<string, string>, ...args: string[]): Promise<Outcome> {

@@ -12,6 +12,8 @@ for pair in sqlite3:sqlite3 pg_lsclusters:postgresql git:git rsync:rsync setfacl
   rsyslogd:rsyslog logrotate:logrotate python3:python3 mandoc:mandoc groff:groff-base zsh:zsh fish:fish; do
   PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
+# fuse-native's library, for the read-only mounts of test/snapshot and test/reader
+PATH=$PATH:/usr/sbin:/sbin ldconfig -p | grep -q 'libfuse\.so\.2' || missing="$missing libfuse2"
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null 2>&1 || [ "$(id -u)" != 0 ]; then

@@ -56,8 +56,8 @@ export const mount: CommandModule<object, Arguments> = {
       const { emptyMountPoint, requireRoot } = await import("../mount/checks.js");
       requireRoot("snapshot mount");
       const dir = emptyMountPoint(argv.dir);
-      const { logBase } = await import("../mount/places.js");
-      const log = openLog(join(logBase(), `${snapshot}.log`));
+      const { logDirectory } = await import("../host-directories.js");
+      const log = openLog(join(logDirectory(), `${snapshot}.log`));
       // A signal unmounts; requests under way are answered all the same.
       const ebs = await connect(argv.concurrency, new AbortController().signal);
       const { EbsSource } = await import("../snapshot/ebs-source.js");

@@ -9,6 +9,7 @@ interface Arguments extends SessionArguments {
   parent: string | undefined;
   description: string | undefined;
   tag: string[];
+  freeze: boolean;
 }
 
 export const push: CommandModule<object, Arguments> = {
@@ -34,6 +35,11 @@ export const push: CommandModule<object, Arguments> = {
         default: [],
         describe: "a tag of the snapshot, NAME=VALUE; may be given again",
       })
+      .option("freeze", {
+        type: "boolean",
+        default: true,
+        describe: "hold the writers of mounted file systems on the source while its image is fixed",
+      })
       .example("$0 snapshot push /dev/nvme1n1", "a first snapshot")
       .example(
         "$0 snapshot push /dev/nvme1n1 --parent snap-0123456789abcdef0",
@@ -46,10 +52,10 @@ export const push: CommandModule<object, Arguments> = {
     const result = await withEbs(argv, again, async ({ ebs, bar }) => {
       const { push: run } = await import("../snapshot/push.js");
       const region = await ebs.region();
-      const { source, description } = argv;
+      const { source, description, freeze } = argv;
       return run(
         ebs,
-        { source, parent, description, tags, region },
+        { source, parent, description, tags, freeze, region },
         {
           onProgress: ({ phase, done, total, sent }) =>
             bar.show(phase, done, total, `${sizeText(sent * BLOCK_BYTES)} sent, ${ebs.pool.limit} at once`),
@@ -64,9 +70,10 @@ export const push: CommandModule<object, Arguments> = {
       console.log(JSON.stringify(result));
       return;
     }
-    const { snapshot, bytes, sent, unchanged, zero } = result;
+    const { snapshot, bytes, sent, unchanged, zero, frozenMs } = result;
     const parts = [`${sizeText(sent * BLOCK_BYTES)} sent`, `${zero} blocks of zeros left out`];
     if (parent !== undefined) parts.push(`${unchanged} as in ${parent}`);
+    if (frozenMs !== null) parts.push(`writers held for ${(frozenMs / 1000).toFixed(1)} s`);
     console.log(`${snapshot}: ${sizeText(bytes)} of ${argv.source}; ${parts.join(", ")}`);
   },
 };

@@ -1,7 +1,7 @@
 /** Asks the daemon of a mount over its control socket. */
 
 import { connect, type Socket } from "node:net";
-import type { Ended, LiveStatus, RemountReply, ScrubRequest, StopReply } from "./control.js";
+import type { Ended, FlushReply, LiveStatus, RemountReply, ScrubRequest, StopReply } from "./control.js";
 import { LineReader } from "./lines.js";
 import { controlSocket, runDirectory } from "./places.js";
 import type { ScrubStatus } from "./scrub.js";
@@ -61,6 +61,11 @@ export async function requestScrub(
 /** Asks the daemon to unmount; undefined when there is no daemon. */
 export async function requestStop(mountPoint: string, lazy: boolean): Promise<StopReply | undefined> {
   return (await ask(mountPoint, { request: "stop", lazy })) as StopReply | undefined;
+}
+
+/** Has everything that the engine was given made durable; undefined when there is no daemon. */
+export async function requestFlush(mountPoint: string): Promise<FlushReply | undefined> {
+  return (await ask(mountPoint, { request: "flush" })) as FlushReply | undefined;
 }
 
 /** Asks the daemon to remount; undefined when there is no daemon. */

@@ -3,6 +3,7 @@
  *
  *   {"request":"status"}             -> {"status":{...}}
  *   {"request":"stop","lazy":bool}   -> {"stop":"done"|"busy"|"failed","detail":"..."}
+ *   {"request":"flush"}              -> {"flush":"done"|"failed","detail":"..."}
  *   {"request":"remount","readOnly":bool,"flags":[...]}
  *                                    -> {"remount":"done"|"busy"|"failed","detail":"..."}
  *   {"request":"watch"}              -> {"ended":{...}} once nothing of the mount is left, then the end of the stream
@@ -42,6 +43,11 @@ export interface StopReply {
   readonly detail: string;
 }
 
+export interface FlushReply {
+  readonly flush: "done" | "failed";
+  readonly detail: string;
+}
+
 export interface RemountReply {
   readonly remount: "done" | "busy" | "failed";
   readonly detail: string;
@@ -65,6 +71,7 @@ export interface ControlHandlers {
   scrub(request: ScrubRequest): ScrubStatus | null;
   stop(lazy: boolean): Promise<StopReply>;
   /** `flags`: those of the kernel from now on; undefined leaves them */
+  flush(): Promise<FlushReply>;
   remount(readOnly: boolean, flags: readonly string[] | undefined): Promise<RemountReply>;
 }
 
@@ -155,6 +162,7 @@ export class ControlServer {
     if (request === "scrub") return { scrub: handlers.scrub(scrubRequest(message)) };
     if (request === "metrics") return { metrics: await handlers.metrics("openmetrics") };
     if (request === "stop") return handlers.stop(lazy === true);
+    if (request === "flush") return handlers.flush();
     if (request === "remount") return handlers.remount(readOnly === true, flags as string[] | undefined);
     if (request === "watch") {
       this.#watchers.add(socket);

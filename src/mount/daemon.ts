@@ -13,6 +13,7 @@ import { usersOf } from "./busy.js";
 import {
   ControlServer,
   type Ended,
+  type FlushReply,
   type LiveStatus,
   type RemountReply,
   type ScrubRequest,
@@ -83,6 +84,7 @@ export class Daemon {
       metrics: (format) => this.#metrics(format),
       scrub: (request) => this.#requestScrub(request),
       stop: (lazy) => this.stop(lazy),
+      flush: () => this.#flush(),
       remount: (readOnly, flags) => this.#remount(readOnly, flags),
     });
     try {
@@ -176,6 +178,11 @@ export class Daemon {
    * The kernel first, which refuses it while files are open for writing, and then the engine, which writes everything
    * home; the other way round for read-write.
    */
+  async #flush(): Promise<FlushReply> {
+    const failure = (await this.#engine?.flush()) ?? null;
+    return failure === null ? { flush: "done", detail: "" } : { flush: "failed", detail: failure };
+  }
+
   async #remount(readOnly: boolean, flags: readonly string[] | undefined): Promise<RemountReply> {
     const { dir, options } = this.#config;
     if (this.#state === undefined || this.#engine === undefined || !this.#isMounted()) {

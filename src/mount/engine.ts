@@ -41,7 +41,8 @@ export class Engine extends EventEmitter<EngineEvents> {
   readonly #control: Duplex;
   readonly #reader = new FrameReader();
   readonly #statusReplies = new Map<number, (status: EngineStatus | undefined) => void>();
-  readonly #remountReplies = new Map<number, (error: string | null) => void>();
+  /** to `remount` and `flush` */
+  readonly #replies = new Map<number, (error: string | null) => void>();
   #nextId = 1;
   #failure: FailedMessage | undefined;
   #isGone = false;
@@ -117,11 +118,20 @@ export class Engine extends EventEmitter<EngineEvents> {
    * it, or null.
    */
   async remount(readOnly: boolean): Promise<string | null> {
-    if (this.#isGone) return "the engine is gone";
+    return this.#ask((id) => ({ type: "remount", id, readOnly }));
+  }
+
+  /** Everything that the engine was given is durable when this resolves. Resolves with what stood against it, or null. */
+  async flush(): Promise<string | null> {
+    return this.#ask((id) => ({ type: "flush", id }));
+  }
+
+  #ask(message: (id: number) => ToEngine): Promise<string | null> {
+    if (this.#isGone) return Promise.resolve("the engine is gone");
     const id = this.#nextId++;
     return new Promise((done) => {
-      this.#remountReplies.set(id, done);
-      this.#send({ type: "remount", id, readOnly });
+      this.#replies.set(id, done);
+      this.#send(message(id));
     });
   }
 
@@ -172,8 +182,9 @@ export class Engine extends EventEmitter<EngineEvents> {
         this.#statusReplies.get(message.id)?.(message);
         break;
       case "remounted":
-        this.#remountReplies.get(message.id)?.(message.error ?? null);
-        this.#remountReplies.delete(message.id);
+      case "flushed":
+        this.#replies.get(message.id)?.(message.error ?? null);
+        this.#replies.delete(message.id);
         break;
       case "event":
         this.emit("tamper", message);
@@ -196,7 +207,7 @@ export class Engine extends EventEmitter<EngineEvents> {
   #finish(exit: Exit): void {
     this.#isGone = true;
     for (const finish of this.#statusReplies.values()) finish(undefined);
-    for (const finish of this.#remountReplies.values()) finish("the engine ended");
+    for (const finish of this.#replies.values()) finish("the engine ended");
     this.#end(exit);
   }
 }

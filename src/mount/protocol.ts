@@ -80,6 +80,7 @@ export type ToEngine =
   | StartMessage
   | { type: "status"; id: number }
   | { type: "remount"; id: number; readOnly: boolean }
+  | { type: "flush"; id: number }
   | { type: "stop" };
 
 export type FailureCode =
@@ -139,7 +140,7 @@ export type FromEngine =
   | { type: "serving" }
   | ({ type: "status"; id: number } & EngineStatus)
   | TamperMessage
-  | { type: "remounted"; id: number; error?: string | null }
+  | { type: "remounted" | "flushed"; id: number; error?: string | null }
   | ScrubMessage
   | ScrubFindingMessage
   | { type: "warning"; message: string }

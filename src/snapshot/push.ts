@@ -13,6 +13,7 @@ import type { Ebs } from "./ebs.js";
 import { ebsFailure, isGone } from "./ebs-errors.js";
 import { Image } from "./image.js";
 import { isJournalHeader, type JournalHeader } from "./journal-header.js";
+import { LiveSource } from "./live-source.js";
 import { blocksOfGib, type Manifest, readManifest, writeManifest } from "./manifest.js";
 import { journalPath, makeSnapshotState } from "./places.js";
 import { readSnapshotDigests } from "./read-digests.js";
@@ -24,10 +25,12 @@ export interface PushRequest {
   readonly description: string | undefined;
   readonly tags: readonly { Key: string; Value: string }[];
   readonly region: string;
+  /** hold the writers of file systems on the source while its image is fixed; else it is read as it is */
+  readonly freeze: boolean;
 }
 
 export interface PushProgress {
-  readonly phase: "reading the parent" | "pushing" | "completing";
+  readonly phase: "reading the parent" | "pushing" | "frozen" | "completing";
   readonly done: number;
   readonly total: number;
   readonly sent: number;
@@ -48,6 +51,8 @@ export interface PushResult {
   readonly unchanged: number;
   readonly zero: number;
   readonly resumed: boolean;
+  /** milliseconds that writers had to wait; null where nothing was frozen */
+  readonly frozenMs: number | null;
 }
 
 /** Throws UserError. After any failure a push of the same source goes on with the same snapshot, if AWS still has it. */
@@ -77,6 +82,8 @@ async function pushLocked(
   path: string,
   hooks: PushHooks,
 ): Promise<PushResult> {
+  const live = request.freeze ? LiveSource.of(image) : undefined;
+  live?.refuseOwnState(path);
   const parent =
     request.parent === undefined ? undefined : await parentDigests(ebs, request.parent, image, hooks);
   const journal = (await resumable(path, image, request, hooks)) ?? beginJournal(path, image, request);
@@ -84,7 +91,9 @@ async function pushLocked(
   const work = new Push(ebs, image, journal, parent?.digests, hooks);
   try {
     await work.start();
+    // While writers go on, most of it is sent; then what has changed meanwhile, with the writers held back.
     await work.pass("pushing");
+    if (live !== undefined) await live.whileFrozen(() => work.pass("frozen"));
     const written = work.written;
     hooks.onProgress({ phase: "completing", done: 0, total: 1, sent: work.sent });
     await work.complete();
@@ -96,7 +105,7 @@ async function pushLocked(
     else journal.close();
     throw error;
   }
-  return { ...work.result(), resumed };
+  return { ...work.result(), resumed, frozenMs: live?.frozenMs ?? null };
 }
 
 class Push {
@@ -225,7 +234,7 @@ class Push {
     };
   }
 
-  result(): Omit<PushResult, "resumed"> {
+  result(): Omit<PushResult, "resumed" | "frozenMs"> {
     return {
       snapshot: this.snapshot,
       volumeGib: this.#header.volumeGib,

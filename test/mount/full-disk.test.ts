@@ -1,30 +1,15 @@
 /** A backing file system that is full: the writer is told, everything else stays whole. */
 
-import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { closeSync, fsyncSync, mkdirSync, openSync, rmSync, statfsSync, writeSync } from "node:fs";
 import t from "tap";
 import { errnoOf } from "../../src/errors.js";
+import { smallDisk } from "../support/small-disk.js";
 import { TestVolume } from "../support/test-volume.js";
 import { describeTree, writeTree } from "../support/tree.js";
 import { until } from "../support/until.js";
 
 const MIB = 2 ** 20;
-
-function smallDisk(volume: TestVolume, mebibytes: number): string {
-  const image = volume.scratch.file("disk.img");
-  const disk = volume.scratch.file("disk");
-  mkdirSync(disk);
-  for (const [program, ...args] of [
-    ["truncate", "-s", `${mebibytes}M`, image],
-    ["mkfs.ext4", "-q", "-m", "0", image],
-    ["mount", "-o", "loop", image, disk],
-  ] as [string, ...string[]][]) {
-    const { status, stderr } = spawnSync(program, args);
-    if (status !== 0) throw new Error(`${program}: ${stderr.toString()}`);
-  }
-  return `${disk}/volume`;
-}
 
 /** Bytes that can still be written. */
 function free(dir: string): number {

@@ -1,10 +1,10 @@
 /** A keyfile volume with a mount point, of real commands and a real engine; gone when the test ends, however it ends. */
 
-import { spawnSync } from "node:child_process";
+import { type ChildProcess, spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
 import type { Test } from "tap";
 import type { MountStatus } from "../../src/mount/status.js";
-import { type Outcome, runKmsfs, Scratch } from "./run-kmsfs.js";
+import { type Outcome, runKmsfs, Scratch, spawnKmsfs } from "./run-kmsfs.js";
 
 export class TestVolume {
   readonly scratch = new Scratch();
@@ -52,6 +52,11 @@ export class TestVolume {
 
   run(...args: string[]): Promise<Outcome> {
     return runKmsfs(args, this.env);
+  }
+
+  /** A command as a process to be killed. */
+  start(...args: string[]): ChildProcess {
+    return spawnKmsfs(args, this.env);
   }
 
   mount(...more: string[]): Promise<Outcome> {

@@ -23,6 +23,7 @@ pub trait Handler: Send + 'static {
     fn status(&self, id: u64) -> Event;
     /// `Err` says why nothing has changed.
     fn remount(&self, read_only: bool) -> Result<(), String>;
+    fn flush(&self) -> Result<(), String>;
     fn stop(&self);
     fn scrub(&self, order: ScrubOrder);
     fn stop_scrub(&self);
@@ -117,6 +118,7 @@ pub fn listen(mut stream: UnixStream, outbox: Outbox, handler: impl Handler) -> 
         loop {
             match frame::read::<Control>(&mut stream) {
                 Ok(Control::Status { id }) => outbox.send(handler.status(id)),
+                Ok(Control::Flush { id }) => outbox.send(Event::Flushed { id, error: handler.flush().err() }),
                 Ok(Control::Remount { id, read_only }) => {
                     outbox.send(Event::Remounted { id, error: handler.remount(read_only).err() });
                 }

@@ -188,6 +188,15 @@ impl Handler for Watcher {
         volume::remount(volume, read_only).map_err(|failure| failure.message)
     }
 
+    fn flush(&self) -> Result<(), String> {
+        let volume = self.state.volume.get().ok_or("the mount is not up yet")?;
+        match volume.files().failure() {
+            Some(failure) => Err(failure),
+            None if volume.files().read_only() => Ok(()),
+            None => volume::sync(volume).map_err(|failure| failure.message),
+        }
+    }
+
     fn stop(&self) {
         self.state.cancel.store(true, Ordering::SeqCst);
         if let Some(Err(failure)) = self.state.volume.get().map(|volume| volume::sync(volume)) {

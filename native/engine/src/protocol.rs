@@ -30,6 +30,10 @@ pub enum Control {
         id: u64,
         read_only: bool,
     },
+    /// Commit everything and make it durable; the mount goes on.
+    Flush {
+        id: u64,
+    },
     /// Write everything home; the engine ends with the unmount.
     Stop {},
     /// Verify the volume in the background, from where an earlier scrub came to.
@@ -111,6 +115,11 @@ pub enum Event {
     },
     /// `error` says why the volume is as it was.
     Remounted {
+        id: u64,
+        error: Option<String>,
+    },
+    /// `error` says why not everything is durable.
+    Flushed {
         id: u64,
         error: Option<String>,
     },
@@ -280,6 +289,7 @@ mod tests {
         let control = |value: Value| serde_json::from_value::<Control>(value).unwrap();
         assert!(matches!(control(start()), Control::Start { cache_bytes: 67_108_864, mlock: Mlock::Try, .. }));
         assert_eq!(control(json!({"type": "status", "id": 7})), Control::Status { id: 7 });
+        assert_eq!(control(json!({"type": "flush", "id": 9})), Control::Flush { id: 9 });
         let remount = json!({"type": "remount", "id": 8, "readOnly": true});
         assert_eq!(control(remount), Control::Remount { id: 8, read_only: true });
         assert_eq!(control(json!({"type": "stop"})), Control::Stop {});

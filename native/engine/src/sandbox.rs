@@ -79,9 +79,11 @@ const DENIED: [libc::c_long; 50] = [
     libc::SYS_keyctl,
 ];
 
+type Step = fn() -> Result<(), String>;
+
 /// Returns what could not be had: a container may forbid it, and the mount is no worse than it was.
 pub fn enter() -> Vec<String> {
-    let steps: [(&str, fn() -> Result<(), String>); 4] = [
+    let steps: [(&str, Step); 4] = [
         ("an empty network namespace", leave_network),
         ("giving up capabilities", drop_capabilities),
         ("PR_SET_NO_NEW_PRIVS", no_new_privileges),

@@ -45,7 +45,7 @@ export class DaemonAudit {
 
   /** The same finding is told once and counted after that: a damaged block can be read a thousand times a second. */
   tampered({ file, place, block, detail }: TamperMessage): void {
-    const kind = `${file ?? ""} ${place ?? ""} ${detail ?? ""}`;
+    const kind = `${file ?? ""} ${place ?? ""} ${block ?? ""} ${detail ?? ""}`;
     if (this.#seen.has(kind) || this.#seen.size >= KINDS) {
       this.#repeats += 1;
       return;

@@ -32,10 +32,15 @@ for (const [name, runner, counts] of [
     counts.failed += 1;
   }
 }
+let missing = 0;
+if (statusOf("programs") !== 0) {
+  missing = 1;
+  problems.push("programs that tests need could not be installed");
+}
 for (const problem of problems) console.log(`test: ${problem}`);
 console.log(
   `cargo ${rust.passed} passed, ${rust.failed} failed; tap ${typescript.passed} passed, ${typescript.failed} failed`,
 );
-const failed = rust.failed + typescript.failed;
+const failed = rust.failed + typescript.failed + missing;
 console.log(`${rust.passed + typescript.passed} passed, ${failed} failed`);
 process.exitCode = failed > 0 || problems.length > 0 ? 1 : 0;

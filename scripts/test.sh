@@ -3,13 +3,22 @@
 set -u
 cd "$(dirname "$0")/.."
 
-scripts/setup.sh || exit 1
-scripts/setup-tests.sh || exit 1
-[ ! -x scripts/setup-moto.sh ] || scripts/setup-moto.sh || exit 1
-npx --no-install tsc -p tsconfig.test.json || exit 1
+# The last line is a count whatever happens.
+give_up() {
+  printf 'test: %s failed\n0 passed, 1 failed\n' "$1"
+  exit 1
+}
+
+scripts/setup.sh || give_up "the set-up"
+# A missing program fails the run where it matters (CI is set), and the rest is still tested.
+programs=0
+scripts/setup-tests.sh || programs=1
+[ ! -x scripts/setup-moto.sh ] || scripts/setup-moto.sh || give_up "the set-up of moto"
+npx --no-install tsc -p tsconfig.test.json || give_up "compiling the tests"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+echo "$programs" >"$work/programs.status"
 
 # Optimized, since the model tests seal gigabytes, yet with overflow checks and without the release's slow linking.
 export CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_PROFILE_DEV_DEBUG=line-tables-only CARGO_INCREMENTAL=0

@@ -197,7 +197,7 @@ fn nodes_are_rebuilt_from_their_ids_after_eviction_and_after_a_remount() {
 fn a_second_mount_of_the_same_volume_is_refused() {
     let b = Backing::new();
     let v = b.open();
-    let again = b.open_with(config(), Options::default());
+    let again = b.try_open_with(config(), Options::default());
     assert!(matches!(again, Err(kmsfs_namespace::OpenError::InUse)));
     drop(v);
     b.open();

@@ -52,16 +52,20 @@ impl Backing {
         Backing { path, events: Arc::default() }
     }
     pub fn open(&self) -> Arc<Volume> {
-        // A child of another test holds all locks from fork to exec.
-        for _ in 0..200 {
-            match self.open_with(config(), Options::default()) {
-                Err(OpenError::InUse) => std::thread::sleep(std::time::Duration::from_millis(10)),
-                other => return other.unwrap(),
-            }
-        }
         self.open_with(config(), Options::default()).unwrap()
     }
+    /// For a volume that no other [`Volume`] of this process has.
     pub fn open_with(&self, config: Config, options: Options) -> Result<Arc<Volume>, OpenError> {
+        // A child that another test starts has all descriptors, and the lock with them, until it calls exec.
+        for _ in 0..200 {
+            match self.try_open_with(config.clone(), options) {
+                Err(OpenError::InUse) => std::thread::sleep(std::time::Duration::from_millis(10)),
+                other => return other,
+            }
+        }
+        Err(OpenError::InUse)
+    }
+    pub fn try_open_with(&self, config: Config, options: Options) -> Result<Arc<Volume>, OpenError> {
         let events = self.events.clone();
         let on_tamper = Arc::new(move |t: kmsfs_files::Tamper| {
             events.lock().unwrap().push(format!("{} {}", t.place.unwrap_or_default(), t.what))

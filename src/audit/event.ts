@@ -14,6 +14,7 @@ export const EVENTS = [
   "init",
   "unlock",
   "mount",
+  "remount",
   "recovery",
   "unmount",
   "engine-death",

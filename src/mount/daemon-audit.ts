@@ -1,7 +1,7 @@
 /** The daemon's lines in the audit chain, signed with a session key that the CLI derived for nothing else. */
 
 import type { Auditor } from "../audit/auditor.js";
-import type { Ended } from "./control.js";
+import type { Ended, RemountReply } from "./control.js";
 import type { OpenedMessage, TamperMessage } from "./protocol.js";
 import type { ScrubStatus } from "./scrub.js";
 
@@ -9,6 +9,12 @@ import type { ScrubStatus } from "./scrub.js";
 const KINDS = 1000;
 /** How often repetitions are told, and what could not be written is tried again. Milliseconds. */
 const INTERVAL = 60_000;
+
+const REMOUNT_OUTCOMES = {
+  done: ["ok", undefined],
+  busy: ["failed", "Busy"],
+  failed: ["failed", "EngineFailed"],
+} as const;
 
 export interface MountFacts {
   readonly backing: string;
@@ -41,6 +47,14 @@ export class DaemonAudit {
       await this.#auditor.tell({ event: "recovery", outcome: "ok", detail });
     }
     this.#timer = setInterval(() => void this.#again(), INTERVAL).unref();
+  }
+
+  /** `detail`: why it was not, when it failed. */
+  remounted(dir: string, readOnly: boolean, reply: RemountReply): void {
+    const [outcome, code] = REMOUNT_OUTCOMES[reply.remount];
+    const message = reply.detail === "" ? {} : { message: reply.detail };
+    const detail = { dir, access: readOnly ? "ro" : "rw", ...message };
+    void this.#auditor.tell({ event: "remount", outcome, code, detail });
   }
 
   /** The same finding is told once and counted after that: a damaged block can be read a thousand times a second. */

@@ -174,39 +174,51 @@ export class Daemon {
     return { stop: result === "busy" ? "busy" : "failed", detail };
   }
 
-  /**
-   * The kernel first, which refuses it while files are open for writing, and then the engine, which writes everything
-   * home; the other way round for read-write.
-   */
   async #flush(): Promise<FlushReply> {
     const failure = (await this.#engine?.flush()) ?? null;
     return failure === null ? { flush: "done", detail: "" } : { flush: "failed", detail: failure };
   }
 
   async #remount(readOnly: boolean, flags: readonly string[] | undefined): Promise<RemountReply> {
-    const { dir, options } = this.#config;
+    const { dir } = this.#config;
     if (this.#state === undefined || this.#engine === undefined || !this.#isMounted()) {
       return { remount: "failed", detail: `${dir} is not mounted` };
     }
+    const reply = await this.#changeAccess(this.#state, this.#engine, readOnly, flags);
+    this.#audit.remounted(dir, readOnly, reply);
+    return reply;
+  }
+
+  /**
+   * The kernel first, which refuses it while files are open for writing, and then the engine, which writes everything
+   * home; the other way round for read-write.
+   */
+  async #changeAccess(
+    state: MountState,
+    engine: Engine,
+    readOnly: boolean,
+    flags: readonly string[] | undefined,
+  ): Promise<RemountReply> {
+    const { dir, options } = this.#config;
     const before = {
       netdev: options.netdev,
-      readOnly: this.#state.readOnly,
+      readOnly: state.readOnly,
       kernelFlags: this.#flags ?? options.kernelFlags,
     };
     const wanted = { ...before, readOnly, kernelFlags: flags ?? before.kernelFlags };
-    const refused = readOnly ? null : await this.#engine.remount(false);
+    const refused = readOnly ? null : await engine.remount(false);
     if (refused !== null) return { remount: "failed", detail: refused };
     const result = await remountFuse(dir, wanted);
     let failure = result === "done" || result === "busy" ? undefined : result.failed;
-    if (result === "done" && readOnly) failure = (await this.#engine.remount(true)) ?? undefined;
+    if (result === "done" && readOnly) failure = (await engine.remount(true)) ?? undefined;
     if (result !== "done" || failure !== undefined) {
       if (result === "done") await remountFuse(dir, before);
-      else if (!readOnly && before.readOnly) await this.#engine.remount(true);
+      else if (!readOnly && before.readOnly) await engine.remount(true);
       if (result !== "busy") return { remount: "failed", detail: failure ?? "" };
       return { remount: "busy", detail: `${dir} is written to by ${usersOf(dir).join(", ") || "somebody"}` };
     }
     this.#flags = wanted.kernelFlags;
-    this.#state = { ...this.#state, readOnly, options: withAccess(this.#state.options, readOnly) };
+    this.#state = { ...state, readOnly, options: withAccess(state.options, readOnly) };
     writeState(this.#state);
     log(`remounted ${dir} ${readOnly ? "read-only, everything is home" : "read-write"}`);
     return { remount: "done", detail: "" };

@@ -50,6 +50,9 @@ t.test("read-only: everything is home, nothing is written any more, and read-wri
   t.equal(fingerprint(backing), before, "not a byte of the volume has changed");
   t.ok((await volume.status()).options.includes("ro"), "status tells");
 
+  const told = await volume.run("audit", "show", backing, "--last", "1");
+  t.match(told.stdout, / remount ok: .*access="ro"/);
+
   // What is on disk now is the whole volume: a copy of it, as a snapshot would be, verifies and holds the file.
   const copy = volume.scratch.file("copy");
   t.equal(spawnSync("cp", ["-a", "--preserve=all", backing, copy]).status, 0);
@@ -82,6 +85,8 @@ t.test("what is open for writing, or removed and open, keeps a mount read-write"
     t.equal(ran.status, 32, ran.stderr);
     t.match(ran.stderr, /Busy, exit code 21/);
   }
+  const told = await volume.run("audit", "show", backing, "--last", "1");
+  t.match(told.stdout, / remount failed: Busy, .*message=".* is written to by /);
   // Without fstab, mount(8) goes by the type in /proc/self/mountinfo.
   ok(t, await ns.run("mount", "-o", "remount,ro", dir));
   t.equal((await ns.shell('echo x >"$1/f"', dir)).status, 2);

@@ -61,7 +61,10 @@ export async function openVolume(backing: string, options: OpenOptions): Promise
   try {
     pin = await readPin(header.uuid);
     if (pin === undefined) await checkClaims(place, header);
-    else checkPin(pin, header, previous);
+    else {
+      if (!previous) await refuseChanged(paths, header, pin);
+      checkPin(pin, header, previous);
+    }
     opened = await unlockHeader(header, pin, options, (slot, error) =>
       failed.push(unlockFailed(error, options, slot)),
     );
@@ -170,6 +173,17 @@ async function headerOf(paths: VolumePaths, previous: boolean): Promise<VolumeHe
   throw await damaged(paths, previous, "it is missing");
 }
 
+/**
+ * A volume.json that commits to another key than the pin, beside a copy that does not: the file was changed, and the
+ * volume is no other one. Without its pin it would open no better.
+ */
+async function refuseChanged(paths: VolumePaths, header: VolumeHeader, pin: Pin): Promise<void> {
+  if (header.commitment === pin.commitment) return;
+  const copy = await readHeader(paths.previousHeader).catch(() => undefined);
+  if (copy?.uuid !== pin.uuid || copy.commitment !== pin.commitment) return;
+  throw await damaged(paths, false, `it commits to another key than its copy and ${pinPath(pin.uuid)}`);
+}
+
 const NO_PREVIOUS = "put .kmsfs/volume.json back from a backup or snapshot";
 
 /** The error for a damaged header, which says whether the previous generation is there and how to take it. */
@@ -198,7 +212,8 @@ async function previousHint(paths: VolumePaths): Promise<string> {
  * the message says so.
  */
 async function pointedAtPrevious(error: unknown, header: VolumeHeader, paths: VolumePaths): Promise<unknown> {
-  if (!(error instanceof UserError)) return error;
+  // What is damaged says so already.
+  if (!(error instanceof UserError) || error.code === "Damaged") return error;
   const previous = await readHeader(paths.previousHeader).catch(() => undefined);
   if (previous === undefined || previous.generation !== header.generation) return error;
   if (JSON.stringify(previous) === JSON.stringify(header)) return error;

@@ -91,6 +91,20 @@ t.test("no byte of volume.json can be changed unnoticed, and none crashes what o
   );
 });
 
+t.test("a changed commitment is damage where the copy has the pinned one", async (t) => {
+  const { backing, header, path, pin } = await volume();
+  const other = Buffer.alloc(32, 1).toString("base64");
+  writeFileSync(path, readFileSync(path, "utf8").replace(header.commitment, other));
+  const { code, line } = await refusal(backing, MOUNT);
+  t.equal(code, "Damaged");
+  t.match(line, /commits to another key than its copy and .*--use-previous-header$/);
+  t.notMatch(line, "remove the pin");
+  const { dk, warnings } = await openVolume(backing, { ...MOUNT, usePreviousHeader: true });
+  dk.fill(0);
+  t.match(warnings, [/put back from generation/]);
+  t.equal(pinned(pin).commitment, header.commitment);
+});
+
 t.test(
   "a damaged header: the previous generation is offered, taken when asked for, never silently",
   async (t) => {

@@ -111,11 +111,8 @@ export interface WatchOptions {
 export async function watch({ seconds, json, look }: WatchOptions): Promise<void> {
   const interval = new Interval();
   const inPlace = process.stdout.isTTY === true && !json;
-  // Whoever closes the pipe has seen enough.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
-    interval.stop();
-  });
+  // Whoever closes the pipe has seen enough; of what cannot be written, main.ts tells.
+  process.stdout.on("error", () => interval.stop());
   let before: readonly MountStatus[] = [];
   let lookedAt = 0;
   while (!interval.stopped) {

@@ -25,6 +25,6 @@ export CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_PROFILE_DEV_DEBUG=line-tables-only CA
 
 # To a file and to the screen; a pipe's own status is tee's.
 ( cargo test --locked --workspace --no-fail-fast --manifest-path native/Cargo.toml 2>&1; echo $? >"$work/cargo.status" ) | tee "$work/cargo.out"
-( npx --no-install tap run --reporter=tap 2>&1; echo $? >"$work/tap.status" ) | tee "$work/tap.out" | grep -E '^(not ok|ok|Bail out|# )|^ +not ok' || true
+( npx --no-install tap run --reporter=tap 2>&1; echo $? >"$work/tap.status" ) | tee "$work/tap.out" | grep --line-buffered -E '^(not ok|ok|Bail out|# )|^ +not ok' || true
 
 node scripts/count-tests.mjs "$work"

@@ -6,7 +6,7 @@ import { allocated } from "./app-volume.js";
 import { Copies } from "./copies.js";
 import { TREE_PROGRAMS } from "./rich-tree.js";
 
-t.test("a tree of everything", { skip: cannotRun("cp", ...TREE_PROGRAMS), timeout: 170_000 }, async (t) => {
+t.test("a tree of everything", { skip: cannotRun("cp", ...TREE_PROGRAMS) }, async (t) => {
   const copies = await Copies.make(t);
   const { app, original, kept, returned } = copies;
   const cp = (how: string, from: string, to: string): Promise<string> =>

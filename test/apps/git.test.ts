@@ -92,7 +92,7 @@ function packs(repository: Repository): string[] {
     .map((name) => `${dir}/${name}`);
 }
 
-t.test("a repository's life", { skip: cannotRun("git"), timeout: 170_000 }, async (t) => {
+t.test("a repository's life", { skip: cannotRun("git") }, async (t) => {
   const app = await AppVolume.make(t, APPLICATION);
   const origin = new Repository(`${app.plain}/origin.git`);
   await new Repository(app.plain).git("init", "-q", "--bare", "-b", "main", origin.dir);

@@ -81,7 +81,7 @@ async function works(t: Test, project: Project): Promise<void> {
   t.equal(await project.run("node", "-e", program), "function function\n");
 }
 
-t.test("install, ci, uninstall", { skip: cannotRun("npm"), timeout: 170_000 }, async (t) => {
+t.test("install, ci, uninstall", { skip: cannotRun("npm") }, async (t) => {
   const app = await AppVolume.make(t, APPLICATION);
   const archives = `${app.plain}/archives`;
   mkdirSync(archives);

@@ -164,7 +164,7 @@ async function recovered(t: Test, cluster: Cluster, log: string, said: readonly 
   await sound(t, cluster);
 }
 
-t.test("a cluster under load, crashes, and what administrators do", { skip, timeout: 170_000 }, async (t) => {
+t.test("a cluster under load, crashes, and what administrators do", { skip }, async (t) => {
   if (POSTGRES === undefined) return;
   const app = await AppVolume.make(t, POSTGRES);
   const cluster = new Cluster(app.dir, app.plain, POSTGRES);

@@ -151,23 +151,19 @@ async function daemon(t: Test, name: string): Promise<{ app: AppVolume; logging:
   return { app, logging };
 }
 
-t.test(
-  "rotation by renaming and reopening loses and doubles nothing",
-  { skip, timeout: 170_000 },
-  async (t) => {
-    const { app, logging } = await daemon(t, "rsyslogd appends");
-    const counts = await appendAndRotate(logging, 5, ...logging.reopen);
-    await logging.stop();
-    const { lines, files } = await logging.lines();
-    t.equal(files.length, 6, files.join(" "));
-    for (const [sender, count] of counts.entries()) {
-      t.same(missing(lines, sender, count), [], `all ${count} lines of sender ${sender}, once and in order`);
-    }
-    await app.endClean(t);
-  },
-);
+t.test("rotation by renaming and reopening loses and doubles nothing", { skip }, async (t) => {
+  const { app, logging } = await daemon(t, "rsyslogd appends");
+  const counts = await appendAndRotate(logging, 5, ...logging.reopen);
+  await logging.stop();
+  const { lines, files } = await logging.lines();
+  t.equal(files.length, 6, files.join(" "));
+  for (const [sender, count] of counts.entries()) {
+    t.same(missing(lines, sender, count), [], `all ${count} lines of sender ${sender}, once and in order`);
+  }
+  await app.endClean(t);
+});
 
-t.test("copytruncate: the log goes on at its new end", { skip, timeout: 170_000 }, async (t) => {
+t.test("copytruncate: the log goes on at its new end", { skip }, async (t) => {
   const { app, logging } = await daemon(t, "rsyslogd appends");
   const count = 300;
   // What is appended between the copy and the truncation is lost on any file system: nobody writes meanwhile.
@@ -192,29 +188,25 @@ t.test("copytruncate: the log goes on at its new end", { skip, timeout: 170_000 
   await app.endClean(t);
 });
 
-t.test(
-  "copytruncate under load: no line is doubled, no hole is left",
-  { skip, timeout: 170_000 },
-  async (t) => {
-    const { app, logging } = await daemon(t, "rsyslogd appends");
-    const counts = await appendAndRotate(logging, 3, "copytruncate");
-    await logging.stop();
-    const { lines, files } = await logging.lines();
-    t.equal(files.length, 4, files.join(" "));
-    const whole = new Set(
-      counts.flatMap((count, sender) => Array.from({ length: count }, (_, n) => line(sender, n))),
-    );
-    const found = lines.map((text) => text.trim());
-    // A copy may end within what is being appended, on ext4 too.
-    const torn = found.filter((text) => !whole.has(text));
-    t.ok(
-      torn.length <= 3,
-      `${found.length} of ${whole.size} lines are kept, at the ends of copies torn: ${torn.join()}`,
-    );
-    t.equal(new Set(found).size, found.length, "none twice");
-    await app.endClean(t);
-  },
-);
+t.test("copytruncate under load: no line is doubled, no hole is left", { skip }, async (t) => {
+  const { app, logging } = await daemon(t, "rsyslogd appends");
+  const counts = await appendAndRotate(logging, 3, "copytruncate");
+  await logging.stop();
+  const { lines, files } = await logging.lines();
+  t.equal(files.length, 4, files.join(" "));
+  const whole = new Set(
+    counts.flatMap((count, sender) => Array.from({ length: count }, (_, n) => line(sender, n))),
+  );
+  const found = lines.map((text) => text.trim());
+  // A copy may end within what is being appended, on ext4 too.
+  const torn = found.filter((text) => !whole.has(text));
+  t.ok(
+    torn.length <= 3,
+    `${found.length} of ${whole.size} lines are kept, at the ends of copies torn: ${torn.join()}`,
+  );
+  t.equal(new Set(found).size, found.length, "none twice");
+  await app.endClean(t);
+});
 
 function occurrences(bytes: Buffer, text: string): number {
   return bytes.toString("latin1").split(text).length - 1;

@@ -8,7 +8,7 @@ import { TREE_PROGRAMS } from "./rich-tree.js";
 
 const KEPT = ["--acls", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--sparse"];
 
-t.test("a tree of everything", { skip: cannotRun("tar", ...TREE_PROGRAMS), timeout: 170_000 }, async (t) => {
+t.test("a tree of everything", { skip: cannotRun("tar", ...TREE_PROGRAMS) }, async (t) => {
   const copies = await Copies.make(t);
   const { app, original, kept, returned } = copies;
   const pack = (dir: string, archive: string): Promise<string> =>

@@ -46,7 +46,7 @@ t.test("policies and other JSON can be parsed", (t) => {
   t.end();
 });
 
-t.test("the pages", { skip: process.getuid?.() !== 0 && "needs root", timeout: 170_000 }, async (t) => {
+t.test("the pages", { skip: process.getuid?.() !== 0 && "needs root" }, async (t) => {
   const moto = await startMoto();
   t.teardown(() => moto.stop());
   const credentials = { accessKeyId: "testing", secretAccessKey: "testing" };
@@ -75,7 +75,7 @@ t.test("the pages", { skip: process.getuid?.() !== 0 && "needs root", timeout: 1
       const settings = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
       const root = join(packageRoot(), "test/docs/private-root.sh");
       const args = ["-i", ...settings, root, scratch.path, packageRoot(), process.execPath, script];
-      const { status, stdout, stderr } = spawnSync("env", args, { encoding: "utf8", timeout: 150_000 });
+      const { status, stdout, stderr } = spawnSync("env", args, { encoding: "utf8", timeout: 580_000 });
       t.equal(status, 0, `${stderr.trim() || "no error"}\n${stdout.slice(-2000)}`);
     });
   }

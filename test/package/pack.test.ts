@@ -115,7 +115,7 @@ t.test("npm publish would take it", (t) => {
   t.end();
 });
 
-t.test("installed without scripts and run without a compiler", { timeout: 170_000 }, (t) => {
+t.test("installed without scripts and run without a compiler", (t) => {
   const prefix = scratch.file("prefix");
   const archive = join(scratch.path, packed.filename);
   npm(

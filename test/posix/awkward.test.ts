@@ -27,7 +27,7 @@ for (const [caching, options] of [
   ["with writes cached by the kernel", ["allow_other"]],
   ["with -o nowriteback", ["allow_other", "nowriteback"]],
 ] as const) {
-  t.test(`files ${caching}`, { skip: !root && "needs root", timeout: 170_000 }, async (t) => {
+  t.test(`files ${caching}`, { skip: !root && "needs root" }, async (t) => {
     const volume = await TestVolume.make(t);
     chmodSync(volume.scratch.path, 0o755);
     await volume.up(t, "-o", options.join(","));
@@ -37,7 +37,7 @@ for (const [caching, options] of [
   });
 }
 
-t.test("directories, mounts and devices", { skip: !root && "needs root", timeout: 170_000 }, async (t) => {
+t.test("directories, mounts and devices", { skip: !root && "needs root" }, async (t) => {
   const volume = await TestVolume.make(t);
   chmodSync(volume.scratch.path, 0o755);
   await volume.up(t, "-o", "allow_other,suid,dev");
@@ -46,7 +46,7 @@ t.test("directories, mounts and devices", { skip: !root && "needs root", timeout
   await endClean(t, volume);
 });
 
-t.test("the same on ext4", { skip: !root && "needs root", timeout: 170_000 }, async (t) => {
+t.test("the same on ext4", { skip: !root && "needs root" }, async (t) => {
   const scratch = new Scratch();
   const dir = scratch.file("ext4");
   t.teardown(() => {

@@ -14,7 +14,7 @@ const root = process.getuid?.() === 0;
 
 t.test(
   "what was written just before a push is in it, and a deleted file is back without a volume being made",
-  { skip: !root && "needs root", timeout: 170_000 },
+  { skip: !root && "needs root" },
   async (t) => {
     const ebs = await EbsStandin.start();
     t.teardown(() => ebs.stop());

@@ -9,6 +9,7 @@ interface Arguments extends UnlockArguments {
   dir: string;
   options: string[] | undefined;
   foreground: boolean;
+  reader: boolean;
 }
 
 const OPTIONS_HELP = `-o takes, commas between them:
@@ -20,6 +21,7 @@ const OPTIONS_HELP = `-o takes, commas between them:
   suid, dev, noexec, noatime, relatime, sync, ... as mount(8) knows them; nosuid and nodev by default
   keyfile=F, passphrase-file=F, kms-key=ARN, kms-timeout=N, ...: the options above without their dashes
   x-*, _netdev, nofail, auto, noauto, defaults, comment=... are for fstab's other readers
+With --reader: ro, allow_other, cache=SIZE and the options for keys; rw is refused, what is for the kernel or others is passed over.
 A value with commas stands in double quotes: keyfile="/etc/a,b".`;
 
 export const command: CommandModule<object, Arguments> = {
@@ -46,10 +48,20 @@ export const command: CommandModule<object, Arguments> = {
         default: false,
         describe: "stay until unmounted; SIGTERM and SIGINT unmount",
       })
+      .option("reader", {
+        type: "boolean",
+        default: false,
+        describe: "read-only, without the engine: through the reference reader",
+      })
       .example("$0 mount /data/phi /srv/phi", "mount it for root")
       .example("$0 mount /data/phi /srv/phi -o allow_other,ro", "for every user, read-only")
+      .example("$0 mount --reader /mnt/old/phi /srv/old", "look into a restored volume without touching it")
       .epilogue(OPTIONS_HELP) as Argv<Arguments>,
   handler: async (argv) => {
+    if (argv.reader) {
+      const { mountReader } = await import("./mount-reader.js");
+      return mountReader(argv);
+    }
     if (argv.foreground && !isForegroundChild()) {
       process.exitCode = await mountInForeground(argv.backing, argv.dir);
       return;

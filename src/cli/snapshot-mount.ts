@@ -56,6 +56,7 @@ export const mount: CommandModule<object, Arguments> = {
       const { emptyMountPoint, requireRoot } = await import("../mount/checks.js");
       requireRoot("snapshot mount");
       const dir = emptyMountPoint(argv.dir);
+      const { SNAPSHOT_SUBTYPE } = await import("../mount/mountinfo.js");
       const { logDirectory } = await import("../host-directories.js");
       const log = openLog(join(logDirectory(), `${snapshot}.log`));
       // A signal unmounts; requests under way are answered all the same.
@@ -65,7 +66,7 @@ export const mount: CommandModule<object, Arguments> = {
       const { runReadOnlyMount } = await import("../readonly-fuse/run.js");
       const onError = (index: number, error: unknown) => log(`block ${index}: ${messageOf(error)}`);
       const source = await EbsSource.open(ebs, snapshot, { cacheBytes, onError });
-      const options = { dir, source: snapshot, subtype: "kmsfs-snapshot", allowOther: argv["allow-other"] };
+      const options = { dir, source: snapshot, subtype: SNAPSHOT_SUBTYPE, allowOther: argv["allow-other"] };
       await runReadOnlyMount(new ImageTree(source), options, log);
       const { fetched, hits, holes } = source.stats;
       log(

@@ -12,6 +12,7 @@ const CONDITIONS: Readonly<Record<MountStatus["condition"], string>> = {
   unwatched: "mounted, its daemon is gone, the engine serves on",
   detached: "detached, still written or held open",
   dead: "dead: kmsfs umount clears it",
+  reader: "mounted by the reference reader",
   unrecorded: "mounted, nothing in the run directory tells of it",
 };
 

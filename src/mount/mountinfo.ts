@@ -4,6 +4,15 @@ import { readFileSync } from "node:fs";
 
 export const FS_TYPE = "fuse.kmsfs";
 
+/** Behind "fuse.", for what fuse-native serves read-only, without daemon and engine. */
+export const READER_SUBTYPE = "kmsfs-reader";
+export const SNAPSHOT_SUBTYPE = "kmsfs-snapshot";
+
+/** Whether a mount is one of `kmsfs mount --reader` or `kmsfs snapshot mount`. */
+export function isServedByReader({ fsType }: MountEntry): boolean {
+  return [READER_SUBTYPE, SNAPSHOT_SUBTYPE].some((subtype) => fsType === `fuse.${subtype}`);
+}
+
 export interface MountEntry {
   /** "major:minor" of the file system */
   readonly device: string;

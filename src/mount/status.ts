@@ -3,7 +3,7 @@
 import { UserError } from "../errors.js";
 import type { LiveStatus } from "./control.js";
 import { liveStatus } from "./control-client.js";
-import { FS_TYPE, type MountEntry, mountAt, readMounts } from "./mountinfo.js";
+import { FS_TYPE, isServedByReader, type MountEntry, mountAt, readMounts } from "./mountinfo.js";
 import { resolveMountPoint } from "./places.js";
 import { isAlive } from "./process-id.js";
 import { type ProcessStats, processStats } from "./process-stats.js";
@@ -14,9 +14,9 @@ import { isServed, type MountState, readStates } from "./state.js";
 /**
  * `mounted`: served and watched. `unwatched`: the daemon is gone, the engine serves on. `detached`: unmounted, still
  * being written or held open. `dead`: mounted with nothing behind it. `unrecorded`: mounted, and nothing here tells by
- * what; its daemon may use another KMSFS_RUN.
+ * what; its daemon may use another KMSFS_RUN. `reader`: of `mount --reader` or `snapshot mount`, which have no engine.
  */
-export type Condition = "mounted" | "unwatched" | "detached" | "dead" | "unrecorded";
+export type Condition = "mounted" | "unwatched" | "detached" | "dead" | "unrecorded" | "reader";
 
 export interface MountStatus {
   readonly backing: string;
@@ -56,8 +56,14 @@ export async function allStatus(): Promise<MountStatus[]> {
   const visible = readMounts().filter(
     (entry) => entry.fsType === FS_TYPE && mountAt(entry.mountPoint) !== undefined,
   );
-  const unrecorded = visible.filter((entry) => !known.has(entry.mountPoint)).map(unrecordedStatus);
-  return [...recorded.filter((status) => status !== undefined), ...unrecorded];
+  const unrecorded = visible.filter((entry) => !known.has(entry.mountPoint));
+  return [
+    ...recorded.filter((status) => status !== undefined),
+    ...unrecorded.map((entry) => withoutState(entry, "unrecorded")),
+    ...readMounts()
+      .filter(isServedByReader)
+      .map((entry) => withoutState(entry, "reader")),
+  ];
 }
 
 /** Those, or the one at `dir`. Throws UserError (NotMounted). */
@@ -128,11 +134,11 @@ function conditionOf(state: MountState, mounted: boolean): Condition {
 }
 
 /** A mount that left no state. Touching it could hang. */
-function unrecordedStatus(entry: MountEntry): MountStatus {
+function withoutState(entry: MountEntry, condition: "unrecorded" | "reader"): MountStatus {
   return {
     backing: entry.source,
     dir: entry.mountPoint,
-    condition: "unrecorded",
+    condition,
     uuid: null,
     since: null,
     uptime: null,
@@ -140,7 +146,7 @@ function unrecordedStatus(entry: MountEntry): MountStatus {
     daemonPid: null,
     enginePid: null,
     log: null,
-    readOnly: null,
+    readOnly: condition === "reader" ? "served without an engine" : null,
     memoryLocked: null,
     counters: null,
     latencyBounds: null,

@@ -1,5 +1,6 @@
 /** `kmsfs umount`: returns when everything is written and the volume is free. */
 
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { errnoOf, messageOf, UserError } from "../errors.js";
 import { CONTROL } from "../volume/paths.js";
@@ -7,7 +8,7 @@ import { usersOf } from "./busy.js";
 import { requireRoot } from "./checks.js";
 import { watchMount } from "./control-client.js";
 import { unmountFuse } from "./fuse-mount.js";
-import { FS_TYPE, mountAt } from "./mountinfo.js";
+import { FS_TYPE, isServedByReader, type MountEntry, mountAt } from "./mountinfo.js";
 import { resolveMountPoint } from "./places.js";
 import { run } from "./run.js";
 import { isServed, type MountState, readState, removeRunDirectory } from "./state.js";
@@ -24,6 +25,7 @@ export async function unmount(path: string, lazy: boolean): Promise<void> {
   requireRoot("umount");
   const dir = resolveDir(path);
   const entry = mountAt(dir);
+  if (entry !== undefined && isServedByReader(entry)) return await unmountReader(entry, path, lazy);
   const state = readState(dir);
   const mounted = entry?.fsType === FS_TYPE;
   if (!mounted && (state === undefined || !isServed(state))) {
@@ -41,6 +43,17 @@ export async function unmount(path: string, lazy: boolean): Promise<void> {
   } finally {
     watch?.cancel();
   }
+}
+
+/** How long a process that served a mount without an engine may take to let go of the volume. Seconds. */
+const READER_SECONDS = 10;
+
+async function unmountReader(entry: MountEntry, path: string, lazy: boolean): Promise<void> {
+  await detach(entry.mountPoint, path, lazy);
+  if (lazy) return;
+  const lock = join(entry.source, CONTROL, "lock");
+  // Another reader may keep its lock, and a snapshot has none.
+  if (existsSync(lock)) await run("flock", ["-w", String(READER_SECONDS), lock, "true"]);
 }
 
 function resolveDir(path: string): string {

@@ -43,3 +43,14 @@ export function systemCode(error: unknown): string | undefined {
   if (!(error instanceof Error) || !("errno" in error) || !("code" in error)) return undefined;
   return typeof error.errno === "number" && typeof error.code === "string" ? error.code : undefined;
 }
+
+/** Runs `read`; a DamageError is added to `damage`. */
+export function collect<T>(damage: DamageError[], read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof DamageError)) throw error;
+    damage.push(error);
+    return undefined;
+  }
+}

@@ -10,14 +10,15 @@ import {
   writeSync,
 } from "node:fs";
 
+import { deviceNumbers, type Node } from "./entry.js";
 import { DamageError, systemCode } from "./errors.js";
-import { ACCESS_ACL, openSymlink, openXattrs } from "./inode.js";
+import { hasAccessAcl, openSymlink, openXattrs, recordedAttributes } from "./inode.js";
 import type { Xattr } from "./names.js";
 import { type Made, OutDirectory, quote, writing } from "./out-directory.js";
 import type { Attributes, InodeRecord } from "./record.js";
 import { asDamage, type Problem, problemAt } from "./verify.js";
 import type { Volume } from "./volume.js";
-import { deviceNumbers, type Node, type Visitor, walk } from "./walk.js";
+import { type Visitor, walk } from "./walk.js";
 
 export interface ExportCounts {
   directories: number;
@@ -260,20 +261,10 @@ function outName(node: Node): Buffer {
   return node.name ?? Buffer.from(node.stored, "latin1");
 }
 
-/**
- * As on the inode, or as in the record where the two do not agree. Where there is an access ACL the group's bits are its
- * mask, and not for the group to have: setting the ACL brings them along, and where it is not set they stay away.
- */
+/** Where there is an access ACL the group's bits are its mask: setting the ACL brings them, without it they stay away. */
 function attributesOf(node: Node): Attributes {
-  const { stats, record, damage, xattrs } = node;
-  const recorded = damage.some((error) => error.code === "attributes") ? record : undefined;
-  const masked = recorded ? (recorded.aclHash ?? recorded.oldAclHash) : xattrs.get(ACCESS_ACL);
-  const { mode, uid, gid } = recorded?.attributes ?? {
-    mode: Number(stats.mode & 0o7777n),
-    uid: Number(stats.uid),
-    gid: Number(stats.gid),
-  };
-  return { mode: masked ? mode & ~0o070 : mode, uid, gid };
+  const attributes = recordedAttributes(node);
+  return hasAccessAcl(node) ? { ...attributes, mode: attributes.mode & ~0o070 } : attributes;
 }
 
 function ownerOf(node: Node): [number, number] {

@@ -1,9 +1,9 @@
 import { readlinkSync } from "node:fs";
-import type { DamageError } from "./errors.js";
+import type { Node } from "./entry.js";
+import { collect, type DamageError } from "./errors.js";
 import { openXattr, type Xattr } from "./names.js";
-import type { InodeRecord } from "./record.js";
+import type { Attributes, InodeRecord } from "./record.js";
 import type { Volume } from "./volume.js";
-import { collect, type Node } from "./walk.js";
 
 const RECORDS = ["user.kmsfs.new", "trusted.kmsfs.new"];
 
@@ -41,4 +41,24 @@ export function openSymlink(
   damage: DamageError[],
 ): Buffer | undefined {
   return collect(damage, () => volume.target(record, readlinkSync(node.path, "latin1")));
+}
+
+/** As on the inode, or as in the record where the two do not agree. */
+export function recordedAttributes(node: Node): Attributes {
+  const { stats } = node;
+  const recorded = disagreeing(node);
+  if (recorded) return recorded.attributes;
+  return { mode: Number(stats.mode & 0o7777n), uid: Number(stats.uid), gid: Number(stats.gid) };
+}
+
+/** Whether the group's bits among `recordedAttributes` are the mask of an ACL, and not for the group to have. */
+export function hasAccessAcl(node: Node): boolean {
+  const recorded = disagreeing(node);
+  const held = recorded ? (recorded.aclHash ?? recorded.oldAclHash) : node.xattrs.get(ACCESS_ACL);
+  return held !== undefined;
+}
+
+/** The record of an inode that is not as its record says. */
+function disagreeing({ record, damage }: Node): InodeRecord | undefined {
+  return damage.some((error) => error.code === "attributes") ? record : undefined;
 }

@@ -1,4 +1,13 @@
-import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, openSync, readSync } from "node:fs";
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  read,
+  readSync,
+} from "node:fs";
 import { DamageError } from "./errors.js";
 
 /**
@@ -47,9 +56,27 @@ export class LocalSource implements BlockSource {
     return bytes.subarray(0, filled);
   }
 
+  /** As `read`, in libuv's thread pool: others go on meanwhile. */
+  async readAside(offset: bigint, length: number): Promise<Buffer> {
+    const bytes = Buffer.allocUnsafe(length);
+    let filled = 0;
+    while (filled < length) {
+      const count = await readAt(this.#fd, bytes, filled, offset + BigInt(filled));
+      if (count === 0) break;
+      filled += count;
+    }
+    return bytes.subarray(0, filled);
+  }
+
   close(): void {
     closeSync(this.#fd);
   }
+}
+
+function readAt(fd: number, bytes: Buffer, at: number, position: bigint): Promise<number> {
+  return new Promise((done, failed) =>
+    read(fd, bytes, at, bytes.length - at, position, (error, count) => (error ? failed(error) : done(count))),
+  );
 }
 
 /** The whole of a small regular file; undefined when it has more than `limit` bytes. */

@@ -1,7 +1,7 @@
 import { blockAad } from "./aad.js";
 import { isZero } from "./bytes.js";
 import { DamageError } from "./errors.js";
-import { DIRECT, type Geometry, HEADER_LENGTH } from "./geometry.js";
+import { DIRECT, type Geometry, HEADER_LENGTH, SUBTREES } from "./geometry.js";
 import { type Entry, type FileHeader, openHeader, parseEntries } from "./header.js";
 import type { VolumeKeys } from "./keys.js";
 import { openGcm } from "./seal.js";
@@ -11,6 +11,13 @@ import type { BlockSource } from "./source.js";
 export type Found =
   | { readonly kind: "data"; readonly index: bigint; readonly bytes: Buffer }
   | { readonly kind: "damage"; readonly error: DamageError };
+
+/** Keeps the entries of nodes that were opened, by level and first data block. */
+export interface NodeCache {
+  get(node: string, open: () => Promise<Entries>): Promise<Entries>;
+}
+
+export type Entries = readonly (Entry | undefined)[];
 
 /** The file that a reader needs to know of to open its blocks. */
 export interface FileIdentity {
@@ -99,6 +106,48 @@ export class SealedFile {
     }
   }
 
+  /**
+   * The clear block `index` of the file's size, undefined for a hole. Throws a DamageError where it, or a node on the way
+   * to it, does not open.
+   */
+  async block(index: bigint, nodes: NodeCache): Promise<Buffer | undefined> {
+    const { geometry } = this.file;
+    let [entry, level, first, home] = this.#top(index);
+    while (entry !== undefined && level > 0) {
+      const [sealed, at, from, where] = [entry, level, first, home];
+      const open = async () => parseEntries(await this.#open(sealed, at, from, where));
+      const children = await nodes.get(`${level} ${first}`, open);
+      const child = (index - first) / geometry.covers(level - 1);
+      entry = children[Number(child)];
+      home = geometry.childHome(level, home, child);
+      first += child * geometry.covers(level - 1);
+      level--;
+    }
+    return entry && this.#open(entry, 0, index, home);
+  }
+
+  /** What the header has above block `index`: entry, level, first data block, home. */
+  #top(index: bigint): [Entry | undefined, number, bigint, bigint] {
+    const { geometry } = this.file;
+    if (index < DIRECT) return [this.header?.direct[Number(index)], 0, index, geometry.home(index)];
+    let k = 1;
+    while (k < SUBTREES && index >= geometry.first(k + 1)) k++;
+    return [this.header?.subtrees[k - 1], k, geometry.first(k), geometry.base(k)];
+  }
+
+  /** The clear bytes of a block or a node. Throws a DamageError where they are not authentic. */
+  async #open(entry: Entry, level: number, index: bigint, home: bigint): Promise<Buffer> {
+    const { geometry } = this.file;
+    const dataLength = geometry.blockLength(index, this.size);
+    if (dataLength === 0)
+      throw damaged(level, index, `an entry of level ${level} lies beyond the end of the file`);
+    const length = level === 0 ? dataLength : Number(geometry.block);
+    const clear = await this.opener.open(entry, level, index, home, length);
+    if (clear !== undefined) return clear;
+    const covered = level === 0 ? "" : `, node of level ${level} over ${geometry.covers(level)} blocks,`;
+    throw damaged(level, index, `block ${index}${covered} does not authenticate`);
+  }
+
   async *#subtree(
     entry: Entry | undefined,
     level: number,
@@ -107,27 +156,25 @@ export class SealedFile {
   ): AsyncGenerator<Found> {
     if (entry === undefined) return;
     const { geometry } = this.file;
-    const dataLength = geometry.blockLength(index, this.size);
-    if (dataLength === 0) {
-      yield damage(level, index, `an entry of level ${level} lies beyond the end of the file`);
+    let clear: Buffer;
+    try {
+      clear = await this.#open(entry, level, index, home);
+    } catch (error) {
+      if (!(error instanceof DamageError)) throw error;
+      yield { kind: "damage", error };
       return;
     }
-    const length = level === 0 ? dataLength : Number(geometry.block);
-    const clear = await this.opener.open(entry, level, index, home, length);
-    if (clear === undefined) {
-      const covered = level === 0 ? "" : `, node of level ${level} over ${geometry.covers(level)} blocks,`;
-      yield damage(level, index, `block ${index}${covered} does not authenticate`);
-    } else if (level === 0) {
+    if (level === 0) {
       yield { kind: "data", index, bytes: clear };
-    } else {
-      for (const [c, child] of parseEntries(clear).entries()) {
-        const childHome = geometry.childHome(level, home, BigInt(c));
-        yield* this.#subtree(child, level - 1, index + BigInt(c) * geometry.covers(level - 1), childHome);
-      }
+      return;
+    }
+    for (const [c, child] of parseEntries(clear).entries()) {
+      const childHome = geometry.childHome(level, home, BigInt(c));
+      yield* this.#subtree(child, level - 1, index + BigInt(c) * geometry.covers(level - 1), childHome);
     }
   }
 }
 
-function damage(level: number, index: bigint, message: string): Found {
-  return { kind: "damage", error: new DamageError(level === 0 ? "block" : "node", message, index) };
+function damaged(level: number, index: bigint, message: string): DamageError {
+  return new DamageError(level === 0 ? "block" : "node", message, index);
 }

@@ -1,9 +1,10 @@
 import { messageOf } from "../errors.js";
 import { idText } from "./bytes.js";
+import type { Node } from "./entry.js";
 import { DamageError, systemCode } from "./errors.js";
 import { openSymlink, openXattrs } from "./inode.js";
 import type { Volume } from "./volume.js";
-import { type Node, type Visitor, walk } from "./walk.js";
+import { type Visitor, walk } from "./walk.js";
 
 /** One thing that is wrong with a volume. */
 export interface Problem {

@@ -9,7 +9,7 @@ import { sameBytes, VolumeKeys } from "./keys.js";
 import { type Commit, type CommitLog, readLog } from "./log.js";
 import { MAX_SEALED_TARGET, openTarget } from "./names.js";
 import type { InodeRecord } from "./record.js";
-import { LocalSource, readSmallFile } from "./source.js";
+import { type BlockSource, LocalSource, readSmallFile } from "./source.js";
 import { type FileIdentity, SealedFile } from "./tree.js";
 
 /** What the reader takes from an authenticated volume.json. */
@@ -79,8 +79,15 @@ export class Volume {
     this.keys.wipe();
   }
 
-  /** The regular file at `path` with the record `record`. Throws DamageErrors and the system's errors. */
-  async openFile(path: Buffer, record: InodeRecord): Promise<OpenFile> {
+  /**
+   * The regular file at `path` with the record `record`, read through what `reading` makes of its home. Throws
+   * DamageErrors and the system's errors.
+   */
+  async openFile(
+    path: Buffer,
+    record: InodeRecord,
+    reading: (home: LocalSource) => BlockSource = (home) => home,
+  ): Promise<OpenFile> {
     const identity: FileIdentity = {
       keys: this.keys,
       geometry: this.geometry,
@@ -90,7 +97,7 @@ export class Volume {
     const home = new LocalSource(path);
     try {
       const commits = this.#commits.get(idText(record.id)) ?? [];
-      const folded = await fold(identity, home, commits, this.log?.durable ?? 0n);
+      const folded = await fold(identity, reading(home), commits, this.log?.durable ?? 0n);
       const file = await SealedFile.open(identity, folded.source, record.growing && folded.taken === 0);
       return { file, folded, close: () => home.close() };
     } catch (error) {

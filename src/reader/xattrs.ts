@@ -9,17 +9,31 @@ export type RawXattrs = ReadonlyMap<string, Buffer>;
 const NONE: RawXattrs = new Map();
 
 /**
- * The extended attributes of every inode below a directory, fetched at once. Node cannot read them, so getfattr(1)
+ * The extended attributes of many inodes below a directory, fetched at once. Node cannot read them, so getfattr(1)
  * does. Paths and names are held as latin1 text, one character a byte.
  */
 export class XattrTree {
   /** Path below the directory ("." is itself) to its lines of `name=0xvalue`. */
   readonly #lines = new Map<string, string[]>();
 
-  /** `directory` is a path that a child process can enter too. Rejects with a UserError where getfattr is missing. */
-  static async load(directory: string): Promise<XattrTree> {
+  /**
+   * Those of everything below `directory`, a path that a child process can enter too. Rejects with a UserError where
+   * getfattr is missing.
+   */
+  static load(directory: string): Promise<XattrTree> {
+    return XattrTree.#fetch(directory, ["-R", "-P"], ["."]);
+  }
+
+  /** Those of the entries `names` of `directory` alone ("." is itself). */
+  static of(directory: string, names: readonly string[]): Promise<XattrTree> {
+    // A backing name is ASCII; one in front of which "./" stands is no option.
+    const paths = names.map((name) => (name === "." ? name : `./${name}`));
+    return XattrTree.#fetch(directory, [], paths);
+  }
+
+  static async #fetch(directory: string, how: readonly string[], paths: readonly string[]) {
     const tree = new XattrTree();
-    const options = ["-R", "-P", "-h", "-d", "-e", "hex", "-m", "-", "."];
+    const options = [...how, "-h", "-d", "-e", "hex", "-m", "-", "--", ...paths];
     const child = spawn("getfattr", options, {
       cwd: directory,
       stdio: ["ignore", "pipe", "ignore"],
@@ -37,7 +51,7 @@ export class XattrTree {
     lines.on("line", (line) => {
       if (line.startsWith("# file: ")) {
         current = [];
-        tree.#lines.set(unescapeOctal(line.slice(8)), current);
+        tree.#lines.set(unescapeOctal(line.slice(8)).replace(/^\.\/+/, ""), current);
       } else if (line !== "") {
         current.push(line);
       }

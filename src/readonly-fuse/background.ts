@@ -14,6 +14,8 @@ const MARK = "KMSFS_SERVES_IN_BACKGROUND";
 const REPORT_FD = 3;
 
 interface Report {
+  /** A line for whoever runs the command; the last report is one without. */
+  readonly say?: string;
   readonly error?: { code: string; message: string; hint?: string | undefined };
 }
 
@@ -22,29 +24,38 @@ export function isBackground(): boolean {
   return process.env[MARK] === "1";
 }
 
-/** Runs this command again in the background. Resolves when it serves; throws the UserError that kept it from it. */
-export async function runInBackground(): Promise<void> {
+/**
+ * Runs this command again in the background, with `env` besides. Resolves when it serves; throws the UserError that kept
+ * it from it.
+ */
+export async function runInBackground(env: Readonly<Record<string, string>> = {}): Promise<void> {
   const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
     detached: true,
-    env: { ...process.env, [MARK]: "1" },
+    env: { ...process.env, ...env, [MARK]: "1" },
     stdio: ["inherit", "ignore", "ignore", "pipe"],
   });
   const pipe = child.stdio[REPORT_FD] as Readable;
   let text = "";
+  let report: Report | undefined;
   const onSignal = () => child.kill("SIGTERM");
   process.once("SIGINT", onSignal).once("SIGTERM", onSignal);
   await new Promise<void>((done, failed) => {
     child.once("error", failed);
     pipe.on("data", (chunk: Buffer) => {
-      text += chunk.toString();
-      if (text.includes("\n")) done();
+      const lines = (text + chunk.toString()).split("\n");
+      text = lines.pop() ?? "";
+      for (const line of lines) {
+        const heard = parse(line);
+        if (heard?.say !== undefined) console.error(heard.say);
+        else report = heard;
+      }
+      if (report !== undefined) done();
     });
     pipe.once("close", () => done());
   });
   process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
   pipe.destroy();
   child.unref();
-  const report = parse(text);
   if (report === undefined) {
     throw new UserError(
       "Unexpected",
@@ -57,6 +68,12 @@ export async function runInBackground(): Promise<void> {
   throw new UserError(isExitCodeName(code) ? code : "Unexpected", message, hint);
 }
 
+/** Shows a line to whoever runs the command: by way of the process in front, or on standard error. */
+export function tell(line: string): void {
+  if (isBackground()) send({ say: line });
+  else console.error(line);
+}
+
 /** Says that the mount is up, or why not. Nobody may be listening any more. */
 export function reportUp(error?: unknown): void {
   if (!isBackground()) return;
@@ -64,12 +81,19 @@ export function reportUp(error?: unknown): void {
     error instanceof UserError
       ? { code: error.code, message: error.message, hint: error.hint }
       : { code: "Unexpected", message: messageOf(error) };
-  const report: Report = error === undefined ? {} : { error: what };
+  send(error === undefined ? {} : { error: what });
   try {
-    writeSync(REPORT_FD, `${JSON.stringify(report)}\n`);
     closeSync(REPORT_FD);
   } catch {
-    // The command was interrupted.
+    // It was closed by an earlier report.
+  }
+}
+
+function send(report: Report): void {
+  try {
+    writeSync(REPORT_FD, `${JSON.stringify(report)}\n`);
+  } catch {
+    // The command was interrupted, or has what it waited for.
   }
 }
 

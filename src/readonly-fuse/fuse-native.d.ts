@@ -1,5 +1,8 @@
 /** What of fuse-native 2 is used here; it has no types of its own. */
 declare module "fuse-native" {
+  /** Ends an operation: what it returns, and the memory of libfuse's that was lent for it. */
+  export type Signal = (status: number, lent: ArrayBufferLike) => void;
+
   export interface Stat {
     mode: number;
     uid: number;
@@ -9,6 +12,7 @@ declare module "fuse-native" {
     blocks: number;
     blksize: number;
     rdev: number;
+    ino: number;
     atime: Date;
     mtime: Date;
     ctime: Date;
@@ -55,5 +59,9 @@ declare module "fuse-native" {
   export default class Fuse {
     constructor(mountPoint: string, operations: Operations, options: Options);
     mount(done: (error: Error | null) => void): void;
+    readonly ops: Operations;
+    /** called by the library, which has them on its prototype */
+    _op_getxattr(signal: Signal, path: string, name: string, buffer: Buffer, position: number): void;
+    _op_listxattr(signal: Signal, path: string, buffer: Buffer): void;
   }
 }

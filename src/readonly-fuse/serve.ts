@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import type FuseNative from "fuse-native";
-import type { Operations, Stat } from "fuse-native";
+import type { Operations, Signal, Stat } from "fuse-native";
 import { messageOf, UserError } from "../errors.js";
 import { mountAt } from "../mount/mountinfo.js";
 import { FsError, type NodeStat, type ReadOnlyTree } from "./tree.js";
@@ -14,7 +14,6 @@ const CACHED = 86_400;
 const POLL_MS = 200;
 const O_ACCMODE = 3;
 const BLOCK = 4096;
-const ENODATA = -61;
 
 export interface ServeOptions {
   readonly dir: string;
@@ -32,7 +31,7 @@ export interface Served {
 
 /** Mounts and serves. Throws UserError. `dir` is absolute and resolved, an empty directory. */
 export async function serve(tree: ReadOnlyTree, options: ServeOptions): Promise<Served> {
-  const Fuse = await loadFuse();
+  const Fuse = withExactXattrs(await loadFuse());
   const fuse = new Fuse(options.dir, operations(tree), {
     // A block may come from afar; who fetches it has a deadline.
     timeout: false,
@@ -61,7 +60,7 @@ export async function serve(tree: ReadOnlyTree, options: ServeOptions): Promise<
 /** fuse-native has no option for these: libfuse splits its list of options at every comma that is not escaped. */
 function mountOptions({ source, subtype }: ServeOptions): string {
   const escaped = source.replace(/[\\,]/g, (c) => `\\${c}`);
-  return [escaped, `subtype=${subtype}`, "ro", "nosuid", "nodev", "max_background=32"].join(",");
+  return [escaped, `subtype=${subtype}`, "ro", "nosuid", "nodev", "use_ino", "max_background=32"].join(",");
 }
 
 async function loadFuse(): Promise<typeof FuseNative> {
@@ -121,17 +120,47 @@ function operations(tree: ReadOnlyTree): Operations {
         tree.xattrs(path).then((all) => [...all.keys()]),
         done,
       ),
-    getxattr: (path, name, _position, done) => {
-      tree.xattrs(path).then(
-        (all) => {
+    getxattr: (path, name, _position, done) =>
+      answer(
+        tree.xattrs(path).then((all) => {
           const value = all.get(name);
-          done(value === undefined ? ENODATA : 0, value);
-        },
-        (error: unknown) => done(statusOf(error)),
-      );
-    },
+          if (value === undefined) throw new FsError("ENODATA");
+          return value;
+        }),
+        done,
+      ),
     statfs: (_path, done) =>
       done(0, { bsize: BLOCK, frsize: BLOCK, blocks: Math.ceil(tree.bytes / BLOCK), namemax: 255 }),
+  };
+}
+
+/**
+ * fuse-native 2.2 copies what fits of a value or a list and answers with the whole length: libfuse then sends what lies
+ * behind its buffer. A buffer of no bytes asks for the length; one that is too small is ERANGE (getxattr(2)).
+ */
+function withExactXattrs(Fuse: typeof FuseNative): typeof FuseNative {
+  const fill = (signal: Signal, buffer: Buffer, status: number, value: Buffer | undefined): void => {
+    if (status !== 0 || value === undefined) signal(status, buffer.buffer);
+    else if (buffer.length === 0) signal(value.length, buffer.buffer);
+    else if (buffer.length < value.length) signal(new FsError("ERANGE").status, buffer.buffer);
+    else signal(value.copy(buffer), buffer.buffer);
+  };
+  return class extends Fuse {
+    override _op_getxattr(
+      signal: Signal,
+      path: string,
+      name: string,
+      buffer: Buffer,
+      position: number,
+    ): void {
+      this.ops.getxattr(path, name, position, (status, value) => fill(signal, buffer, status, value));
+    }
+
+    override _op_listxattr(signal: Signal, path: string, buffer: Buffer): void {
+      this.ops.listxattr(path, (status, names) =>
+        fill(signal, buffer, status, names && Buffer.from(names.map((name) => `${name}\0`).join(""))),
+      );
+    }
   };
 }
 
@@ -140,5 +169,5 @@ function statusOf(error: unknown): number {
 }
 
 function statFor(node: NodeStat): Stat {
-  return { ...node, blocks: Math.ceil(node.size / 512), blksize: BLOCK };
+  return { ...node, blksize: BLOCK };
 }

@@ -9,6 +9,10 @@ export interface NodeStat {
   readonly gid: number;
   /** bytes */
   readonly size: number;
+  /** of 512 bytes, as st_blocks has them */
+  readonly blocks: number;
+  /** below 2^32; the same for two names of one inode alone */
+  readonly ino: number;
   readonly nlink: number;
   readonly rdev: number;
   readonly atime: Date;

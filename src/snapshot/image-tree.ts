@@ -20,9 +20,10 @@ export class ImageTree implements ReadOnlyTree {
   async stat(path: string): Promise<NodeStat> {
     const times = { atime: this.#since, mtime: this.#since, ctime: this.#since };
     const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, rdev: 0 };
-    if (path === "/") return { mode: DIRECTORY, size: 4096, nlink: 2, ...owner, ...times };
+    if (path === "/") return { mode: DIRECTORY, size: 4096, blocks: 8, ino: 1, nlink: 2, ...owner, ...times };
     this.#mustBeImage(path);
-    return { mode: FILE, size: this.source.bytes, nlink: 1, ...owner, ...times };
+    const size = this.source.bytes;
+    return { mode: FILE, size, blocks: Math.ceil(size / 512), ino: 2, nlink: 1, ...owner, ...times };
   }
 
   async list(path: string): Promise<readonly string[]> {

@@ -42,9 +42,8 @@ export const mount: CommandModule<object, Arguments> = {
       })
       .example(
         "$0 snapshot mount snap-0123456789abcdef0 /mnt/snap",
-        "then: mount -o ro,loop /mnt/snap/image /mnt/disk",
-      )
-      .example("umount /mnt/snap", "ends it") as Argv<Arguments>,
+        "then: mount -o ro,loop /mnt/snap/image /mnt/disk; umount /mnt/snap ends it",
+      ) as Argv<Arguments>,
   handler: async (argv) => {
     const { isBackground, openLog, reportUp, runInBackground } = await import(
       "../readonly-fuse/background.js"

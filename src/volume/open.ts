@@ -53,13 +53,17 @@ export async function openVolume(backing: string, options: OpenOptions): Promise
   const paths = await findVolume(backing);
   const place = await realpath(backing);
   const previous = options.usePreviousHeader === true;
-  const header = await headerOf(paths, previous);
+  let header = await headerOf(paths, previous);
   const audit = new Auditor(auditSettings(), header.uuid, options.onWarning ?? (() => undefined));
   const failed: AuditEvent[] = [];
   let opened: Unlocked;
   let pin: Pin | undefined;
   try {
     pin = await readPin(header.uuid);
+    // Whoever changes slots meanwhile writes the header, then raises the pin: one read after the pin cannot be older.
+    if (!previous && pin !== undefined && header.generation < pin.lowestGeneration) {
+      header = await headerOf(paths, false);
+    }
     if (pin === undefined) await checkClaims(place, header);
     else {
       if (!previous) await refuseChanged(paths, header, pin);

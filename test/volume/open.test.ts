@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import {
   copyFileSync,
   existsSync,
@@ -7,6 +8,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { open } from "node:fs/promises";
 import t from "tap";
 import { UserError } from "../../src/errors.js";
 import { type OpenOptions, openVolume } from "../../src/volume/open.js";
@@ -89,6 +91,27 @@ t.test("no byte of volume.json can be changed unnoticed, and none crashes what o
     [...codes].filter((code) => code === "Unexpected" || code === "Usage"),
     [],
   );
+});
+
+t.test("a slot that is added between the reading of header and pin is no old copy put back", async (t) => {
+  const { backing, path, pin } = await volume();
+  const older = readFileSync(path);
+  const added = await runKmsfs(["key", "add", backing, "--new-keyfile", scratch.file("another")], env);
+  t.equal(added.code, "Ok", added.stderr);
+  const newer = readFileSync(path);
+  const newerPin = readFileSync(pin);
+  // Whoever reads a pin that is a pipe waits for what is written into it.
+  writeFileSync(path, older);
+  rmSync(pin);
+  t.equal(spawnSync("mkfifo", ["-m", "600", pin]).status, 0);
+  const opening = openVolume(backing, READ);
+  const pipe = await open(pin, "w");
+  writeFileSync(path, newer);
+  await pipe.writeFile(newerPin);
+  await pipe.close();
+  const { dk, header } = await opening;
+  dk.fill(0);
+  t.equal(header.generation, 2);
 });
 
 t.test("a changed commitment is damage where the copy has the pinned one", async (t) => {

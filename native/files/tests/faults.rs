@@ -444,3 +444,79 @@ fn after_a_segment_that_failed_to_begin_no_commit_goes_to_the_one_before() {
     }
     assert!(failed > 0);
 }
+
+/// A remount read-only, `-o remount,ro`, over a store whose n-th call of a kind fails. Returns how many calls failed.
+fn paused_over(kind: Kind, nth: usize, count: usize) -> usize {
+    let (store, files, file) = faulty();
+    let context = format!("{kind:?} call {nth}, {count} of them");
+    let mut expected = Expected { blocks: vec![vec![0]; BLOCKS] };
+    let write = |expected: &mut Expected, at: usize, n: usize, value: u8| {
+        expected.put(at, n, value);
+        file.write(at as u64 * BLOCK, &vec![value; n * BLOCK as usize])
+    };
+    write(&mut expected, 0, BLOCKS, 1).unwrap();
+    file.sync(false).unwrap();
+    expected.synced();
+    write(&mut expected, 3, 100, 2).unwrap();
+    file.commit().unwrap();
+    write(&mut expected, 50, 1, 3).unwrap();
+    store.faults.0.lock().fault = Some((kind, nth, count, libc::EIO));
+    let paused = files.pause();
+    let hit = std::mem::take(&mut *store.faults.0.lock()).hit;
+    let frozen = || {
+        let left = Arc::new(store.live.snapshot());
+        let no_tampering = Arc::new(|t| panic!("tampered: {t:?}"));
+        let (files, recovery) = Files::open(config(true), keys(5), left.clone(), no_tampering).unwrap();
+        (files.file(Arc::new(left.home(&ID).unwrap())).unwrap(), recovery.commits)
+    };
+    match paused {
+        Ok(()) => {
+            expected.synced();
+            let (copy, commits) = frozen();
+            assert_eq!(commits, 0, "{context}: the log is empty");
+            expected.check(&copy);
+            assert!(files.read_only(), "{context}");
+            assert!(matches!(file.write(0, &[9]), Err(Error::ReadOnly)), "{context}");
+            files.pause().unwrap();
+        }
+        Err(_) => {
+            assert!(hit > 0, "{context}: nothing else may refuse it");
+            // Here the engine may die too.
+            expected.check(&frozen().0);
+        }
+    }
+    settle(&file, &mut expected);
+    files.resume();
+    if files.read_only() {
+        assert!(hit > 0, "{context}: read-write again");
+        assert!(matches!(file.write(0, &[9]), Err(Error::ReadOnly)), "{context}");
+        assert!(files.pause().is_err(), "{context}: what cannot be written home is not said to be there");
+    } else {
+        write(&mut expected, 7, 2, 4).unwrap();
+        file.sync(false).unwrap();
+        expected.synced();
+        files.pause().unwrap();
+        assert_eq!(frozen().1, 0, "{context}: the log is empty, the second time");
+        files.resume();
+        files.close().unwrap();
+    }
+    expected.check(&frozen().0);
+    hit
+}
+
+#[test]
+fn a_pause_over_a_store_that_fails_is_refused_or_whole_and_loses_nothing() {
+    let mut hits = 0;
+    for kind in KINDS {
+        for count in [1, 2, usize::MAX] {
+            for nth in 0.. {
+                let hit = paused_over(kind, nth, count);
+                hits += hit;
+                if hit == 0 {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(hits > 20, "{hits}");
+}

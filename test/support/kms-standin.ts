@@ -101,7 +101,15 @@ export class KmsStandin {
 
   async stop(): Promise<void> {
     this.#server.closeAllConnections();
+    if (!this.#server.listening) return;
     await new Promise<void>((closed) => this.#server.close(() => closed()));
+  }
+
+  /** Refuses connections until the function that this resolves to is called; the port and the keys stay its own. */
+  async goDown(): Promise<() => Promise<void>> {
+    const { port } = this.#server.address() as AddressInfo;
+    await this.stop();
+    return () => new Promise((listening) => this.#server.listen(port, "127.0.0.1", listening));
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {

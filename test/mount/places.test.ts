@@ -12,8 +12,14 @@ t.test("mountinfo is read with its escapes, optional fields and several entries 
     "",
   ].join("\n");
   t.same(parseMountinfo(text), [
-    { device: "0:39", mountPoint: "/srv/a b\\c", fsType: "fuse.kmsfs", source: "/data/größe" },
-    { device: "0:40", mountPoint: "/srv/x", fsType: "ext4", source: "/dev/nvme1n1" },
+    {
+      device: "0:39",
+      mountPoint: "/srv/a b\\c",
+      fsType: "fuse.kmsfs",
+      source: "/data/größe",
+      superOptions: ["rw", "user_id=0"],
+    },
+    { device: "0:40", mountPoint: "/srv/x", fsType: "ext4", source: "/dev/nvme1n1", superOptions: ["rw"] },
   ]);
 });
 

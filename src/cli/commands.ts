@@ -16,6 +16,7 @@ export const COMMANDS = [
   "export",
   "key",
   "audit",
+  "report",
   "snapshot",
   "setup",
 ] as const;

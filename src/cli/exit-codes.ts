@@ -32,6 +32,7 @@ export const ExitCode = {
   KeyFile: 29,
   AuditFailed: 30,
   Incomplete: 32,
+  Findings: 33,
   NoSuchSnapshot: 40,
   EbsDenied: 41,
   EbsUnreachable: 42,

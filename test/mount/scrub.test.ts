@@ -1,9 +1,10 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import {
   closeSync,
   copyFileSync,
   existsSync,
   fsyncSync,
+  lstatSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -116,6 +117,64 @@ t.test("records, names, targets and headers are verified too", async (t: Test) =
   t.equal(details.length, 2, details.join("; "));
   t.ok(details.some((text) => text.startsWith(`${one} has the header of another file`)));
   t.ok(details.some((text) => text.includes("A".repeat(43))));
+  await volume.down(t);
+});
+
+t.test("extended attributes, targets of links and ACLs are verified too", async (t: Test) => {
+  const volume = await TestVolume.make(t);
+  await volume.up(t);
+  const shell = (script: string, ...args: string[]): string => {
+    const { status, stdout, stderr } = spawnSync("bash", ["-euc", script, "bash", ...args], {
+      encoding: "utf8",
+    });
+    if (status !== 0) throw new Error(`${script}: ${stderr}`);
+    return stdout.trim();
+  };
+  for (const name of ["attribute", "acl"]) writeFileSync(volume.at(name), "x");
+  shell('setfattr -n user.note -v value "$1/attribute"; setfacl -m u:1234:r "$1/acl"', volume.dir);
+  shell('ln -s target "$1/link"', volume.dir);
+  const places = readdirSync(volume.backing).filter((name) => name !== ".kmsfs");
+  shell('ln -s "$(printf "t%.0s" {1..3000})" "$1/far"', volume.dir);
+  await volume.down(t);
+  await volume.up(t);
+  t.equal((await scrub(volume, "--wait")).code, "Ok", "nothing is wrong before");
+  await volume.down(t);
+
+  const attributes = 'getfattr --absolute-names -m "^user\\.kmsfs\\." "$1" | grep ^user || true';
+  const paths = places.map((name) => join(volume.backing, name));
+  const bearer =
+    paths.find((path) => !lstatSync(path).isSymbolicLink() && shell(attributes, path) !== "") ?? "";
+  shell(
+    'setfattr -n "$2" -v 0x0011223344556677889900112233445566778899 "$1"',
+    bearer,
+    shell(attributes, bearer),
+  );
+  const listed =
+    paths.find((path) => shell('getfacl -cp "$1" 2>/dev/null || true', path).includes("user:1234:r")) ?? "";
+  shell('setfacl -m u:1234:rw "$1"', listed);
+  const link = paths.find((path) => lstatSync(path).isSymbolicLink()) ?? "";
+  shell(
+    'record=$(getfattr -h --absolute-names --only-values -n trusted.kmsfs -- "$1" | xxd -p | tr -d "\\n"); rm -- "$1"; ' +
+      'ln -s elsewhere "$1"; setfattr -h -n trusted.kmsfs -v "0x$record" -- "$1"',
+    link,
+  );
+  const links = join(volume.backing, ".kmsfs/links");
+  const [far = ""] = readdirSync(links);
+  const bytes = readFileSync(join(links, far));
+  bytes[50] = (bytes[50] ?? 0) ^ 1;
+  writeFileSync(join(links, far), bytes);
+
+  await volume.up(t);
+  const { code, scrub: result } = await scrub(volume, "--wait");
+  t.equal(code, "Tampered");
+  const found = result.findings.map(({ path, detail }) => `${path}: ${detail}`).sort();
+  t.equal(found.length, 4, found.join("; "));
+  for (const name of ["acl", "attribute", "far", "link"]) {
+    t.ok(
+      found.some((text) => text.startsWith(`${name}:`)),
+      `${name}: ${found.join("; ")}`,
+    );
+  }
   await volume.down(t);
 });
 

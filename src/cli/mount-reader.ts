@@ -1,6 +1,6 @@
 /** `kmsfs mount --reader`: a volume read-only in this process, through the reference reader and fuse-native. */
 
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { UserError } from "../errors.js";
 import type { OpenOptions } from "../volume/open.js";
 import { splitUnlockOptions } from "./unlock-mount-options.js";
@@ -50,7 +50,6 @@ async function serveVolume(argv: Arguments): Promise<void> {
   const { MountedTree } = await import("../reader/mounted-tree.js");
   const { withVolume } = await import("../reader/open.js");
   const { runReadOnlyMount } = await import("../readonly-fuse/run.js");
-  withoutCoreDumps();
   await withVolume(backing, open, async (volume, uuid, audit) => {
     const log = openLog(logFile(uuid));
     const tree = new MountedTree(volume, { cacheBytes, shared: allowOther, log });
@@ -84,14 +83,6 @@ async function readerOptions(argv: Arguments): Promise<ReaderOptions> {
     onWarning: (line) => tell(`kmsfs: warning: ${line}`),
   };
   return { allowOther, cacheBytes, open };
-}
-
-/** This process holds the volume's keys. */
-function withoutCoreDumps(): void {
-  const { status } = spawnSync("prlimit", ["--core=0:0", "--pid", String(process.pid)], { stdio: "ignore" });
-  if (status !== 0) {
-    throw new UserError("Unexpected", "core dumps cannot be forbidden", "prlimit(1) of util-linux is needed");
-  }
 }
 
 /** Runs this command again in front, with `env` besides; ends as it does. */

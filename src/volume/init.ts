@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { Auditor } from "../audit/auditor.js";
 import { AuditSession } from "../audit/line.js";
 import { auditSettings } from "../audit/settings.js";
+import { forbidCoreDumps } from "../core-dumps.js";
 import { errnoOf, messageOf, UserError } from "../errors.js";
 import { commitmentOf } from "../keys/domain.js";
 import type { DomainIdentity } from "../keys/provider.js";
@@ -44,6 +45,7 @@ export async function initVolume(options: InitOptions): Promise<NewVolume> {
       "run it as root",
     );
   }
+  forbidCoreDumps();
   const undo: Undo[] = [];
   try {
     return await make(options, undo);

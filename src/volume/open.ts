@@ -5,6 +5,7 @@ import { Auditor } from "../audit/auditor.js";
 import type { AuditEvent } from "../audit/event.js";
 import { AuditSession } from "../audit/line.js";
 import { auditSettings } from "../audit/settings.js";
+import { forbidCoreDumps } from "../core-dumps.js";
 import { errnoOf, messageOf, UserError } from "../errors.js";
 import { KmsFailure } from "../keys/aws-kms-errors.js";
 import { HeaderDamage } from "../keys/parse.js";
@@ -50,6 +51,7 @@ export interface OpenedVolume {
  * behind then. That it was opened, or tried, is in the audit chain when this ends.
  */
 export async function openVolume(backing: string, options: OpenOptions): Promise<OpenedVolume> {
+  forbidCoreDumps();
   const paths = await findVolume(backing);
   const place = await realpath(backing);
   const previous = options.usePreviousHeader === true;

@@ -21,7 +21,7 @@ async function umount(args: readonly string[]): Promise<void> {
   requireRoot("umount");
   try {
     // -f changes nothing: to abort the connection would lose what is not written yet.
-    await unmount(dir, lazy);
+    await unmount(dir, lazy, name);
   } catch (error) {
     if (!(readOnly && error instanceof UserError && error.code === "Busy")) throw error;
     await remount(dir, { ...parseMountOptions(["ro"]), kernelFlags: undefined });

@@ -34,7 +34,8 @@ function target(link: string): string {
   }
 }
 
-function nameOf(pid: string): string {
+/** What a process calls itself. */
+export function nameOf(pid: string): string {
   try {
     return readFileSync(`/proc/${pid}/comm`, "utf8").trim();
   } catch {

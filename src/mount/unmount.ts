@@ -7,6 +7,7 @@ import { CONTROL } from "../volume/paths.js";
 import { usersOf } from "./busy.js";
 import { requireRoot } from "./checks.js";
 import { watchMount } from "./control-client.js";
+import { tellWhereElse } from "./elsewhere.js";
 import { unmountFuse } from "./fuse-mount.js";
 import { FS_TYPE, isServedByReader, type MountEntry, mountAt } from "./mountinfo.js";
 import { resolveMountPoint } from "./places.js";
@@ -18,10 +19,11 @@ import { waitUntilUnserved } from "./wait.js";
 const ORPHAN_SECONDS = 600;
 
 /**
- * Unmounts `path` and waits for the end. Lazy: detaches the mount and waits for nothing. Throws UserError: NotMounted,
- * Busy, EngineFailed when something could not be written.
+ * Unmounts `path` and waits for the end; `caller` begins the lines on standard error that say for what, when it is for others.
+ * Lazy: detaches the mount and waits for nothing. Throws UserError: NotMounted, Busy, EngineFailed when something could
+ * not be written.
  */
-export async function unmount(path: string, lazy: boolean): Promise<void> {
+export async function unmount(path: string, lazy: boolean, caller = "kmsfs"): Promise<void> {
   requireRoot("umount");
   const dir = resolveDir(path);
   const entry = mountAt(dir);
@@ -33,14 +35,20 @@ export async function unmount(path: string, lazy: boolean): Promise<void> {
     throw new UserError("NotMounted", `no kmsfs mount on ${path}`, "kmsfs status lists the mounts");
   }
   const watch = await watchMount(dir);
+  let callOff: (() => void) | undefined;
   try {
     if (mounted) await detach(dir, path, lazy);
     if (lazy) return;
+    if (mounted) {
+      const still = `${caller}: ${path} is unmounted here and waits: its volume is still mounted`;
+      callOff = tellWhereElse(entry.device, (where) => console.error(`${still} ${where}`));
+    }
     if (watch === undefined) return await waitForOrphan(dir, state, entry?.source);
     const ended = await watch.ended;
     if (ended === undefined) return await waitForOrphan(dir, state, entry?.source);
     if (ended.code !== "Ok") throw new UserError(ended.code, ended.message, hintOf(state));
   } finally {
+    callOff?.();
     watch?.cancel();
   }
 }

@@ -7,6 +7,8 @@ set -eu
 if [ "${1:-}" != --inside ]; then
   exec unshare --mount --pid --fork --kill-child --propagation private -- "$0" --inside "$@"
 fi
+# Copies of mounts outside: their umount would wait for this namespace.
+findmnt -n -l -o TARGET -t fuse.kmsfs | while read -r copy; do umount -n -i -l "$copy"; done
 scratch=$2 package=$3 node=$4 script=$5
 root=$scratch/root
 

@@ -13,7 +13,7 @@ import {
   writeSync,
 } from "node:fs";
 import t from "tap";
-import { TestVolume } from "../support/test-volume.js";
+import { kill, TestVolume } from "../support/test-volume.js";
 import { describeTree, writeTree } from "../support/tree.js";
 import { until } from "../support/until.js";
 
@@ -116,6 +116,39 @@ t.test("a lazy unmount loses nothing: the mount ends with its last user", async 
   await volume.up(t);
   t.equal(readFileSync(volume.at("held"), "utf8"), "written after the detachment");
   await volume.down(t);
+});
+
+t.test("umount says which mount namespace and which other place it waits for", async (t) => {
+  const volume = await TestVolume.make(t);
+  await volume.up(t);
+  const other = volume.scratch.file("other");
+  const ready = volume.scratch.file("ready");
+  mkdirSync(other);
+  t.equal(spawnSync("mount", ["--bind", volume.dir, other]).status, 0);
+  const script = 'umount "$1" && touch "$2" && exec sleep 300';
+  const args = ["-m", "--propagation", "private", "sh", "-c", script, "sh", other, ready];
+  const holder = spawn("unshare", args, { stdio: "ignore" });
+  t.teardown(() => kill(holder.pid ?? 0));
+  await until("the namespace is there", () => existsSync(ready));
+  const umount = volume.start("umount", volume.dir);
+  t.teardown(() => kill(umount.pid ?? 0));
+  const ended = new Promise<number | null>((done) => umount.on("close", done));
+  let said = "";
+  umount.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    said += text;
+  });
+  const still = `kmsfs: ${volume.dir} is unmounted here and waits: its volume is still mounted on`;
+  const due = [
+    `${still} ${other}\n`,
+    `${still} ${volume.dir} in the mount namespace of sleep (${holder.pid})\n`,
+  ];
+  // A namespace that another test makes at this moment has a copy as well.
+  await until("it says what it waits for", () => due.every((line) => said.includes(line)));
+  t.equal(umount.exitCode, null, "it goes on waiting");
+  t.equal(spawnSync("umount", [other]).status, 0);
+  kill(holder.pid ?? 0);
+  t.equal(await ended, 0, said);
+  t.equal(spawnSync("flock", ["-n", `${volume.backing}/.kmsfs/lock`, "true"]).status, 0);
 });
 
 t.test("status tells of a mount what an operator and a program need", async (t) => {

@@ -121,6 +121,23 @@ t.test("a mount that is in use is not unmounted, and detached when asked", async
   ok(t, await ns.run("umount", "-f", dir));
 });
 
+t.test("umount(8) says what a copy of the mount in another namespace makes it wait for", async (t) => {
+  const { volume, ns, options } = await mountable(t);
+  ok(t, await ns.run("mount", "-t", "kmsfs", volume.backing, volume.dir, "-o", options));
+  // The holder ends when umount has said something.
+  const script = `unshare -m --propagation private sh -c '
+      touch "$1"; n=0; while [ ! -s "$2" ] && [ $n -lt 300 ]; do sleep 0.1; n=$((n+1)); done' holder "$2" "$3" &
+    while [ ! -e "$2" ]; do sleep 0.1; done
+    umount "$1" 2>"$3"; status=$?; cat "$3" >&2; exit $status`;
+  const [ready, said] = [volume.scratch.file("ready"), volume.scratch.file("said")];
+  const ran = await ns.shell(script, volume.dir, ready, said);
+  t.equal(ran.status, 0, ran.stderr);
+  t.match(
+    ran.stderr,
+    /^umount\.kmsfs: \S+ is unmounted here and waits: \S.* on \S+ in the mount namespace of sh \(\d+\)\n$/,
+  );
+});
+
 t.test("another namespace's mount is made there: mount -N", async (t) => {
   const { volume, ns, options } = await mountable(t);
   const other = volume.scratch.file("other");

@@ -19,6 +19,8 @@ export interface Ran {
 }
 
 const PREPARE = `set -e
+# Copies of the mounts of tests that run at the same time: their umount would wait for this namespace.
+findmnt -n -l -o TARGET -t fuse.kmsfs | while read -r copy; do umount -n -i -l "$copy"; done
 mount -n -t overlay overlay -o "lowerdir=/usr/sbin,upperdir=$1/upper,workdir=$1/work" /usr/sbin
 mount -n --bind "$1/fstab" /etc/fstab
 mkdir -p /run/mount

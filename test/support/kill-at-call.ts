@@ -1,7 +1,8 @@
 /**
  * Loaded with --import into a command under test: kills the process, as with the power gone, right before the nth call of
  * node:fs/promises (KILL_AT, from 1) that changes a directory, or opens a file for writing. Without a number it counts
- * them and writes the count to the file that KILL_COUNT names. What is below KILL_NOT does not count.
+ * them and writes the count to the file that KILL_COUNT names. What is below KILL_NOT does not count. KILL_SIGNAL is another
+ * signal than SIGKILL; the call is made then.
  */
 
 import { constants, writeFileSync } from "node:fs";
@@ -9,6 +10,7 @@ import promises from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
 
 const killAt = Number(process.env.KILL_AT ?? 0);
+const signal = process.env.KILL_SIGNAL ?? "SIGKILL";
 const apart = process.env.KILL_NOT;
 let calls = 0;
 
@@ -17,7 +19,7 @@ for (const name of ["rename", "link", "unlink", "mkdir", "open"] as const) {
   const watched = (path: unknown, ...more: unknown[]): Promise<unknown> => {
     const counts = apart === undefined || !String(path).startsWith(apart);
     if (counts && (name !== "open" || isForWriting(more[0]))) calls += 1;
-    if (calls > 0 && calls === killAt) process.kill(process.pid, "SIGKILL");
+    if (calls > 0 && calls === killAt) process.kill(process.pid, signal);
     return real(path, ...more);
   };
   Object.assign(promises, { [name]: watched });

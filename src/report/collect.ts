@@ -28,6 +28,7 @@ export async function collectReport({ volumes: named, open, limits }: CollectOpt
   for (const found of await findVolumes(named)) {
     volumes.push(await volumeFacts(found, settings, open, now));
   }
+  volumes.sort((a, b) => ((a.backing ?? a.uuid) < (b.backing ?? b.uuid) ? -1 : 1));
   const { uid, loginUid } = whoIsThis();
   return {
     kmsfsReport: 1,

@@ -153,6 +153,8 @@ export interface TrailFacts {
   readonly slotChanges: Listed;
   readonly tampering: Listed;
   readonly exports: Listed;
+  /** lines that say that others could not be written */
+  readonly lost: Listed;
   readonly lastOpened: EventFacts | null;
   readonly lastVerify: EventFacts | null;
   /** the last one that went to its end */

@@ -1,7 +1,7 @@
 /** Findings about what was changed, damaged, or not looked at. */
 
 import type { EventFacts, Limits, VolumeFacts } from "./facts.js";
-import { plural, type Said } from "./said.js";
+import { minute, plural, type Said } from "./said.js";
 
 const DAY_MS = 86_400_000;
 const REFUSED_DAYS = 30;
@@ -11,6 +11,7 @@ export function integrityFindings(facts: VolumeFacts, limits: Limits, now: Date)
     ...headerFindings(facts),
     ...pinFindings(facts),
     ...chainFindings(facts),
+    ...lostFindings(facts),
     ...tamperFindings(facts),
     ...checkFindings(facts, limits, now),
     ...refusedFindings(facts, now),
@@ -109,6 +110,20 @@ function chainFindings({ trail: { chain, problem } }: VolumeFacts): Said[] {
   ];
 }
 
+function lostFindings({ trail: { lost } }: VolumeFacts): Said[] {
+  const [latest] = lost.last;
+  if (latest === undefined) return [];
+  return [
+    {
+      severity: "warning",
+      id: "audit-lost",
+      what: `Events could not be written to the audit chain and were lost, the latest on ${minute(latest.time)}.`,
+      advice:
+        "Make room for the chain, or have audit.json say require: then nothing happens without its line.",
+    },
+  ];
+}
+
 function tamperFindings(facts: VolumeFacts): Said[] {
   const { tampering } = facts.trail;
   const [latest] = tampering.last;
@@ -119,8 +134,8 @@ function tamperFindings(facts: VolumeFacts): Said[] {
     {
       severity: cured ? "warning" : "problem",
       id: "tampering",
-      what: `${plural(tampering.count, "tamper event")}, the latest on ${latest.time}: content or header that does not authenticate.${
-        cured ? ` A complete check on ${clean} found nothing wrong any more.` : ""
+      what: `${plural(tampering.count, "tamper event")}, the latest on ${minute(latest.time)}: content or header that does not authenticate.${
+        cured ? ` A complete check on ${minute(clean)} found nothing wrong any more.` : ""
       }`,
       advice:
         "Find out who can write the backing store. Restore what is named below from a backup, then scrub.",
@@ -176,7 +191,7 @@ function checkFindings(facts: VolumeFacts, { checkDays }: Limits, now: Date): Sa
       {
         severity: "problem",
         id: "check-found",
-        what: `The last complete check (${latest.kind}, ${latest.time}) found ${plural(latest.problems, "problem")}.`,
+        what: `The last complete check (${latest.kind}, ${minute(latest.time)}) found ${plural(latest.problems, "problem")}.`,
         advice: "Restore what it named from a backup, then check again.",
       },
     ];

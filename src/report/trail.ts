@@ -113,6 +113,7 @@ function trailFrom(events: readonly EventFacts[]): Told {
     slotChanges: listed(({ event }) => event === "init" || event.startsWith("slot-")),
     tampering: listed(({ event }) => event === "tamper"),
     exports: listed(({ event }) => event === "export"),
+    lost: listed(({ event }) => event === "lost"),
     lastOpened: last(opened),
     lastVerify: last(({ event }) => event === "verify"),
     lastScrub: last(({ event, detail }) => event === "scrub" && detail.state === "done"),

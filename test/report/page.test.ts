@@ -13,8 +13,8 @@ import {
   visibleText,
 } from "../support/browser.js";
 import { cannotRun } from "../support/programs.js";
+import { CLEAR_NAME, HOSTILE_CONTEXT, HOSTILE_LABEL, makeEstate } from "../support/report-estate.js";
 import { showsKey } from "../support/run-kmsfs.js";
-import { CLEAR_NAME, HOSTILE_CONTEXT, HOSTILE_LABEL, makeEstate } from "./estate.js";
 
 const LOOKS = [360, 1280].flatMap((width) =>
   (["light", "dark"] as const).map((colorScheme) => ({ width, colorScheme })),

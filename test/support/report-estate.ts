@@ -1,13 +1,13 @@
 /** Three volumes with a history, as an auditor may meet them: real commands, real mounts, keys in moto. */
 
-import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CreateAliasCommand, CreateKeyCommand, KMSClient } from "@aws-sdk/client-kms";
 import type { Test } from "tap";
 import type { Report } from "../../src/report/facts.js";
-import { startMoto } from "../support/moto.js";
-import { type Outcome, runKmsfs } from "../support/run-kmsfs.js";
-import { TestVolume } from "../support/test-volume.js";
+import { startMoto } from "./moto.js";
+import { type Outcome, runKmsfs } from "./run-kmsfs.js";
+import { TestVolume } from "./test-volume.js";
 
 // The SDK's plans for Node versions are no part of this output.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = "true";
@@ -104,20 +104,4 @@ function cutLine(log: string, uuid: string): void {
   const lines = readFileSync(file, "utf8").split("\n");
   lines.splice(2, 1);
   writeFileSync(file, lines.join("\n"));
-}
-
-export function uuidIn({ volumes }: Report, backing: string): string {
-  return volumes.find((volume) => volume.backing === backing)?.uuid ?? "";
-}
-
-/** The ids of the findings of a volume, of this severity. */
-export function ids({ findings }: Report, uuid: string, severity: string): string[] {
-  return findings
-    .filter((finding) => finding.volume === uuid && finding.severity === severity)
-    .map(({ id }) => id)
-    .sort();
-}
-
-export function removeBacking(path: string): void {
-  rmSync(path, { recursive: true });
 }

@@ -92,6 +92,7 @@ export type FailureCode =
   | "no-space"
   | "usage"
   | "memory-lock"
+  | "never-mounted"
   | "internal";
 
 export interface FailedMessage {
@@ -156,6 +157,7 @@ export const EXIT_OF_FAILURE: Readonly<Record<FailureCode, ExitCodeName>> = {
   "no-space": "NoSpace",
   usage: "Usage",
   "memory-lock": "MemoryLock",
+  "never-mounted": "Backing",
   internal: "EngineFailed",
 };
 
@@ -167,4 +169,5 @@ export const HINT_OF_FAILURE: Readonly<Partial<Record<FailureCode, string>>> = {
   unsupported: "use a directory on ext4 or xfs",
   "no-space": "make room on the backing file system",
   "memory-lock": "raise RLIMIT_MEMLOCK, or mount with -o mlock=try",
+  "never-mounted": "mount it once without -o ro, where its file system can be written",
 };

@@ -161,12 +161,17 @@ t.test("an argument that is not UTF-8 is refused and never taken for another one
 
 t.test("a volume on a read-only file system is mounted read-only or not at all", async (t) => {
   const volume = await TestVolume.make(t);
-  // Its first mount gives the root its record, which takes writing.
-  await volume.up(t);
-  await volume.down(t);
   const bound = volume.scratch.file("bound");
   mkdirSync(bound);
   t.equal(spawnSync("mount", ["-o", "bind,ro", volume.backing, bound]).status, 0);
+  // Its first mount gives the root its record, which takes writing.
+  for (const fresh of [bound, volume.backing]) {
+    const { code, stderr } = await volume.run("mount", fresh, volume.dir, "-o", "ro");
+    t.equal(code, "Backing", stderr);
+    t.match(stderr, /^kmsfs: [^\n]* was never mounted[^\n]*; mount it once without -o ro[^\n]*\n$/);
+  }
+  await volume.up(t);
+  await volume.down(t);
   await refused(t, volume, "Backing", /file system of \S+ is read-only; mount with -o ro/, () =>
     volume.run("mount", bound, volume.dir),
   );

@@ -243,6 +243,8 @@ pub enum FailureCode {
     Usage,
     /// Memory must be locked and may not be.
     MemoryLock,
+    /// Read-only, and the first mount has to write.
+    NeverMounted,
     Internal,
 }
 

@@ -53,6 +53,7 @@ fn failure(backing: &str, error: &OpenError) -> Failure {
         OpenError::InUse => FailureCode::InUse,
         OpenError::Unsupported(_) => FailureCode::Unsupported,
         OpenError::Damaged(_) => FailureCode::Damaged,
+        OpenError::NeverMounted => FailureCode::NeverMounted,
         OpenError::Io(e) => return Failure::io(backing, e),
         OpenError::Files(e) => return file_failure(backing, e),
     };

@@ -54,6 +54,8 @@ pub enum OpenError {
     Unsupported(String),
     /// The root or the log is damaged or was tampered with.
     Damaged(String),
+    /// Its root has no record yet, and the mount may not write it one.
+    NeverMounted,
     Files(kmsfs_files::Error),
     Io(io::Error),
 }
@@ -64,6 +66,7 @@ impl fmt::Display for OpenError {
             OpenError::InUse => f.write_str("the volume is mounted already (its .kmsfs/lock is held)"),
             OpenError::Unsupported(what) => write!(f, "the backing file system cannot hold a volume: {what}"),
             OpenError::Damaged(what) => write!(f, "the volume is damaged: {what}"),
+            OpenError::NeverMounted => f.write_str("the volume was never mounted: its first mount has to write"),
             OpenError::Files(e) => write!(f, "{e}"),
             OpenError::Io(e) => write!(f, "{e}"),
         }
@@ -244,7 +247,7 @@ fn check_root(backing: &Arc<Backing>, unused: bool) -> Result<(), OpenError> {
     let bare = crate::backing::xattr::get(&backing.root, Kind::Directory.record_xattr())?.is_none();
     if bare && unused {
         if backing.read_only {
-            return Err(OpenError::Io(io::Error::from_raw_os_error(libc::EROFS)));
+            return Err(OpenError::NeverMounted);
         }
         let stat = fstat(&backing.root)?;
         let mut record = Record::new(Kind::Directory, backing.uuid, owner_of(&stat), Device::default());

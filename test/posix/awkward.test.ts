@@ -1,73 +1,15 @@
 /** What applications do to files that is seldom thought of, through a real mount. The bar is what ext4 does. */
 
-import { spawnSync } from "node:child_process";
-import { chmodSync, mkdirSync, statfsSync } from "node:fs";
+import { chmodSync, statfsSync } from "node:fs";
 import t from "tap";
-import { Scratch } from "../support/run-kmsfs.js";
 import { TestVolume } from "../support/test-volume.js";
-import { endClean, runCases, runScript } from "./python-cases.js";
+import { endClean, runCases, runFileCases, runScript } from "./python-cases.js";
 
 const root = process.getuid?.() === 0;
 
-/** What holds on ext4 as well: run there too, so that no case asks for more or for something else. */
-const AS_EXT4 = [
-  "opened.py",
-  "shared.py",
-  "locks.py",
-  "mapped.py",
-  "shapes.py",
-  "special.py",
-  "times.py",
-  "users.py",
-  "limits.py",
-  "acls.py",
-];
-
-for (const [caching, options] of [
-  ["with writes cached by the kernel", ["allow_other"]],
-  ["with -o nowriteback", ["allow_other", "nowriteback"]],
-] as const) {
-  t.test(`files ${caching}`, { skip: !root && "needs root" }, async (t) => {
-    const volume = await TestVolume.make(t);
-    chmodSync(volume.scratch.path, 0o755);
-    await volume.up(t, "-o", options.join(","));
-    chmodSync(volume.dir, 0o755);
-    for (const script of [...AS_EXT4, "differs.py"]) await runCases(t, volume.dir, script);
-    await endClean(t, volume);
-  });
-}
-
-t.test("directories, mounts and devices", { skip: !root && "needs root" }, async (t) => {
-  const volume = await TestVolume.make(t);
-  chmodSync(volume.scratch.path, 0o755);
-  await volume.up(t, "-o", "allow_other,suid,dev");
-  chmodSync(volume.dir, 0o755);
-  for (const script of ["directories.py", "mounts.py", "granted.py"]) await runCases(t, volume.dir, script);
-  await endClean(t, volume);
-});
-
-t.test("the same on ext4", { skip: !root && "needs root" }, async (t) => {
-  const scratch = new Scratch();
-  const dir = scratch.file("ext4");
-  t.teardown(() => {
-    spawnSync("umount", ["-l", "-d", dir]);
-    scratch.remove();
-  });
-  chmodSync(scratch.path, 0o755);
-  mkdirSync(dir);
-  const image = scratch.file("image");
-  for (const command of [
-    ["truncate", "-s", "2G", image],
-    ["mkfs.ext4", "-q", image],
-    ["mount", "-o", "loop", image, dir],
-  ]) {
-    const [program = "", ...args] = command;
-    const { status, stderr } = spawnSync(program, args);
-    t.equal(status, 0, `${program}: ${stderr}`);
-  }
-  for (const script of [...AS_EXT4, "directories.py", "mounts.py", "granted.py"])
-    await runCases(t, dir, script);
-});
+t.test("files with writes cached by the kernel", { skip: !root && "needs root", timeout: 280_000 }, (t) =>
+  runFileCases(t, "allow_other"),
+);
 
 t.test("a mount of root's alone", { skip: !root && "needs root" }, async (t) => {
   const volume = await TestVolume.make(t);

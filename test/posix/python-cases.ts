@@ -1,13 +1,27 @@
 /** The scripts of test/posix/cases: each runs one case in an empty directory and fails with a line that says what. */
 
 import { spawn, spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Test } from "tap";
 import { packageRoot } from "../../src/package-root.js";
-import type { TestVolume } from "../support/test-volume.js";
+import { TestVolume } from "../support/test-volume.js";
 
 export const CASES = join(packageRoot(), "test/posix/cases");
+
+/** What holds on ext4 as well: awkward-ext4.test.ts runs it there. */
+export const AS_EXT4 = [
+  "opened.py",
+  "shared.py",
+  "locks.py",
+  "mapped.py",
+  "shapes.py",
+  "special.py",
+  "times.py",
+  "users.py",
+  "limits.py",
+  "acls.py",
+];
 
 export interface Ended {
   readonly status: number | null;
@@ -67,4 +81,14 @@ export async function endClean(t: Test, volume: TestVolume): Promise<void> {
   const verified = await volume.run("verify", volume.backing, "--keyfile", volume.keyfile);
   t.equal(verified.code, "Ok", verified.stdout + verified.stderr);
   t.notMatch(volume.logText(), /tamper/i);
+}
+
+/** Every case about files, in a volume that is mounted with `options`. */
+export async function runFileCases(t: Test, options: string): Promise<void> {
+  const volume = await TestVolume.make(t);
+  chmodSync(volume.scratch.path, 0o755);
+  await volume.up(t, "-o", options);
+  chmodSync(volume.dir, 0o755);
+  for (const script of [...AS_EXT4, "differs.py"]) await runCases(t, volume.dir, script);
+  await endClean(t, volume);
 }

@@ -194,6 +194,27 @@ fn foreign_names_are_passed_over_and_told_once() {
 }
 
 #[test]
+fn a_lookup_that_fails_after_the_record_tells_of_the_file_not_of_its_directory() {
+    let b = prepared();
+    let v = b.open();
+    v.symlink(ME, R, b"far", &[b't'; 3000]).unwrap();
+    v.close().unwrap();
+    drop(v);
+    let file = root_path(&b, b"a");
+    std::fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(0).unwrap();
+    std::fs::remove_dir_all(b.path.join(".kmsfs/links")).unwrap();
+    let v = b.open();
+    b.events();
+    for name in [&b"a"[..], b"far"] {
+        assert_eq!(errno(v.lookup(R, name)), libc::EIO);
+        let path = root_path(&b, name);
+        let events = b.events();
+        assert_eq!(events.len(), 1);
+        assert!(events[0].starts_with(path.to_str().unwrap()), "{events:?}");
+    }
+}
+
+#[test]
 fn a_symlink_or_mount_in_the_way_leads_nowhere() {
     let b = prepared();
     let d = root_path(&b, b"d");

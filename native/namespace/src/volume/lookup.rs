@@ -35,7 +35,7 @@ impl Volume {
 
     /// An entry that the kernel will hold a reference to.
     pub(super) fn entry_for_kernel(&self, inode: &Inode) -> Result<Entry> {
-        let entry = self.entry(inode)?;
+        let entry = self.report(&inode.record.id, || self.backing.place(&inode.fd), self.entry(inode))?;
         if let Some(node) = self.table.get(entry.node) {
             self.table.looked_up(&node);
         }

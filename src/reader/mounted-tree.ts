@@ -113,16 +113,16 @@ export class MountedTree implements ReadOnlyTree {
     if (end <= offset) return Buffer.alloc(0);
     const unit = Number(this.volume.geometry.block);
     const [first, last] = [Math.floor(offset / unit), Math.floor((end - 1) / unit)];
-    const wanted: Promise<Buffer | undefined>[] = [];
+    const wanted: Promise<Buffer>[] = [];
     for (let index = first; index <= last; index++) wanted.push(this.#block(contents, BigInt(index)));
     // Zeros are holes; every block is waited for, so that each that is damaged gets its line.
     const out = Buffer.alloc(end - offset);
     let failed: unknown;
     for (const [i, result] of (await Promise.allSettled(wanted)).entries()) {
       if (result.status === "rejected") failed ??= result.reason;
-      else {
+      else if (result.value !== HOLE) {
         const at = (first + i) * unit - offset;
-        result.value?.copy(out, Math.max(0, at), Math.max(0, -at));
+        result.value.copy(out, Math.max(0, at), Math.max(0, -at));
       }
     }
     if (failed !== undefined) throw failed;
@@ -223,7 +223,7 @@ export class MountedTree implements ReadOnlyTree {
     return { place: node.place, ino: node.stats.ino, file, mtimeNs, close };
   }
 
-  async #block({ place, ino, file }: Contents, index: bigint): Promise<Buffer | undefined> {
+  async #block({ place, ino, file }: Contents, index: bigint): Promise<Buffer> {
     const nodes = {
       get: (node: string, open: () => Promise<Entries>) => this.#nodes.get(`${ino} ${node}`, open),
     };
@@ -262,6 +262,7 @@ export class MountedTree implements ReadOnlyTree {
   }
 }
 
+/** Stands for a block that is not there and reads as zeros. */
 const HOLE = Buffer.alloc(0);
 
 /** fuse-native carries whole milliseconds, and none before 1970. */

@@ -10,8 +10,8 @@ export async function runReadOnlyMount(
   options: ServeOptions,
   log: (line: string) => void,
 ): Promise<void> {
-  const onSignal = () => {
-    if (!unmount(options.dir)) log(`${options.dir} is in use and stays mounted`);
+  const onSignal = async () => {
+    if (!(await unmount(options.dir))) log(`${options.dir} is in use and stays mounted`);
   };
   process
     .on("SIGTERM", onSignal)

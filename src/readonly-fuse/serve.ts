@@ -1,6 +1,6 @@
 /** Serves a tree read-only through fuse-native and libfuse 2, in this process, until it is unmounted. */
 
-import { spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import type FuseNative from "fuse-native";
@@ -82,9 +82,16 @@ async function gone(dir: string, device: string): Promise<void> {
   while (watched ? existsSync(control) : mountAt(dir)?.device === device) await pause(POLL_MS);
 }
 
-/** Unmounts what is served here; false when it is in use. */
-export function unmount(dir: string): boolean {
-  return spawnSync("umount", ["-i", dir]).status === 0;
+/**
+ * Unmounts what is served here; false when it is in use. umount(8) looks at the mount, which only this process answers:
+ * nothing may wait for it.
+ */
+export function unmount(dir: string): Promise<boolean> {
+  return new Promise((done) => {
+    const child = spawn("umount", ["-i", dir], { stdio: "ignore" });
+    child.once("error", () => done(false));
+    child.once("close", (status) => done(status === 0));
+  });
 }
 
 function operations(tree: ReadOnlyTree): Operations {

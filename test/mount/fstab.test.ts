@@ -107,13 +107,15 @@ t.test("x-systemd.automount: a mount point that waits for its mount is not looke
   const { backing, dir } = volume;
   ns.fstab(`${backing} ${dir} kmsfs noauto,x-systemd.automount,keyfile=${volume.keyfile} 0 0`);
   // What systemd does for it: a direct autofs mount, whose master is the process group of the mount command. Somebody
-  // looks into the directory, the kernel asks the master through the pipe, and holds all others that come that way.
+  // looks into the directory, the kernel asks the master through the pipe, and holds all others that come that way: nobody
+  // tells it that the mount is ready, so that this one waits until it is killed, and keeps every mount of its namespace.
   const script = `mkfifo "$2" && exec 7<>"$2" || exit 9
     group=$(ps -o pgid= $$ | tr -d " ")
     mount -i -t autofs -o "fd=7,pgrp=$group,minproto=5,maxproto=5,direct" systemd-1 "$1" || exit 9
-    setsid ls "$1" >/dev/null 2>&1 & dd bs=1 count=1 status=none <&7 >/dev/null
+    setsid ls "$1" >/dev/null 2>&1 7>&- & walker=$!
+    dd bs=1 count=1 status=none <&7 >/dev/null
     timeout --foreground 60 mount "$1" && echo content >"$1/file" && cat "$1/file" && umount "$1"; status=$?
-    umount -i "$1"; exit $status`;
+    kill -9 "$walker"; wait "$walker"; umount -i "$1"; exit $status`;
   const ran = await ns.shell(script, dir, volume.scratch.file("fifo"));
   t.equal(ran.status, 0, ran.stderr);
   t.equal(ran.stdout, "content\n");

@@ -112,41 +112,21 @@ class DeviceTarget implements Target {
         "name a larger device",
       );
     }
-    let handle: FileHandle;
+    const looked = await openAlone(path);
     try {
-      // O_EXCL on a block device: EBUSY when it is mounted or held by another driver (open(2)).
-      handle = await open(path, constants.O_RDWR | constants.O_EXCL);
-    } catch (error) {
-      if (errnoOf(error) === "EBUSY") throw unfit(`${path} is in use`, "unmount it first");
-      throw new UserError("Privilege", `${path} cannot be opened: ${messageOf(error)}`, "run as root");
-    }
-    const target = new DeviceTarget(path, handle);
-    try {
-      if (!force && !(await target.#looksEmpty(bytes))) {
+      const empty = await looksEmpty(looked, bytes);
+      if (!empty && !force) {
         throw unfit(
           `${path} is not empty`,
           "check that it is the right one, and give --force to overwrite it",
         );
       }
-      // Blocks that the snapshot does not have read as zeros.
-      const { status, stderr } = spawnSync("blkdiscard", ["-f", "-z", path]);
-      if (status !== 0)
-        throw unfit(`${path} cannot be zeroed: ${stderr?.toString().trim() || "no blkdiscard"}`, "see dmesg");
-      return target;
-    } catch (error) {
-      await handle.close();
-      throw error;
+      if (!empty) await wipeEnds(looked, path, bytes);
+    } finally {
+      await looked.close();
     }
-  }
-
-  /** File systems, partition tables and RAID members have their signatures in the first or last MiB, as wipefs(8) knows. */
-  async #looksEmpty(bytes: number): Promise<boolean> {
-    for (const offset of [0, BLOCK_BYTES, bytes - 2 * BLOCK_BYTES, bytes - BLOCK_BYTES]) {
-      const block = Buffer.alloc(BLOCK_BYTES);
-      await this.handle.read(block, 0, BLOCK_BYTES, Math.max(0, offset));
-      if (!isZero(block)) return false;
-    }
-    return true;
+    zeroAll(path);
+    return new DeviceTarget(path, await openAlone(path));
   }
 
   async write(index: number, block: Buffer): Promise<void> {
@@ -165,6 +145,46 @@ class DeviceTarget implements Target {
   async abandon(): Promise<void> {
     await this.handle.close().catch(() => undefined);
   }
+}
+
+/** O_EXCL on a block device: EBUSY when it is mounted or held by another driver (open(2)). */
+async function openAlone(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, constants.O_RDWR | constants.O_EXCL);
+  } catch (error) {
+    if (errnoOf(error) === "EBUSY") throw unfit(`${path} is in use`, "unmount it first");
+    throw new UserError("Privilege", `${path} cannot be opened: ${messageOf(error)}`, "run as root");
+  }
+}
+
+/** File systems, partition tables and RAID members have their signatures in the first or last MiB, as wipefs(8) knows. */
+const ends = (bytes: number) =>
+  [0, BLOCK_BYTES, bytes - 2 * BLOCK_BYTES, bytes - BLOCK_BYTES].map((at) => Math.max(0, at));
+
+async function looksEmpty(handle: FileHandle, bytes: number): Promise<boolean> {
+  for (const offset of ends(bytes)) {
+    const block = Buffer.alloc(BLOCK_BYTES);
+    await handle.read(block, 0, BLOCK_BYTES, offset);
+    if (!isZero(block)) return false;
+  }
+  return true;
+}
+
+/** What was there is no file system any more, whatever happens next. */
+async function wipeEnds(handle: FileHandle, path: string, bytes: number): Promise<void> {
+  for (const offset of ends(bytes)) await writeAt(handle, path, Buffer.alloc(BLOCK_BYTES), offset);
+  await handle.sync();
+}
+
+/**
+ * Blocks that the snapshot does not have read as zeros. Without --force blkdiscard(8) holds the device alone itself: the
+ * kernel refuses to zero one (EBUSY) that another descriptor holds, and whose pages are cached.
+ */
+function zeroAll(path: string): void {
+  const { status, stderr } = spawnSync("blkdiscard", ["-z", path]);
+  if (status === 0) return;
+  const said = stderr?.toString().trim().split("\n").at(-1);
+  throw unfit(`${path} cannot be zeroed: ${said || "blkdiscard of util-linux is needed"}`, "see dmesg");
 }
 
 async function writeAt(handle: FileHandle, path: string, data: Buffer, offset: number): Promise<void> {

@@ -1,5 +1,6 @@
 /** What went wrong with KMS, as something that the operator can act on. Names of errors: the KMS API reference. */
 
+import { credentialsTrouble, isTimeout, isUnreachable } from "../aws-sdk.js";
 import type { ExitCodeName } from "../cli/exit-codes.js";
 import { messageOf, UserError } from "../errors.js";
 import { isRecord } from "./parse.js";
@@ -36,10 +37,6 @@ interface Reading {
   readonly hint: string;
 }
 
-const CREDENTIALS_HINT =
-  "give the instance a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID as for the AWS CLI";
-const REFUSED_CREDENTIALS_HINT =
-  "renew or correct the credentials (aws sts get-caller-identity shows whose they are)";
 const HEADER_HINT =
   "if volume.json was changed, put it back from a backup or use --use-previous-header; KMS itself cannot help";
 
@@ -47,18 +44,6 @@ const HEADER_HINT =
 function byName(name: string, call: KmsCall): Reading | undefined {
   const { action, key } = call;
   switch (name) {
-    case "CredentialsProviderError":
-    case "TokenProviderError":
-      return { code: "NoCredentials", what: "the AWS SDK found no credentials", hint: CREDENTIALS_HINT };
-    case "UnrecognizedClientException":
-    case "InvalidClientTokenId":
-    case "InvalidSignatureException":
-    case "IncompleteSignatureException":
-    case "MissingAuthenticationTokenException":
-    case "MissingAuthenticationToken":
-    case "ExpiredTokenException":
-    case "NotAuthorizedException":
-      return { code: "NoCredentials", what: "AWS refused the credentials", hint: REFUSED_CREDENTIALS_HINT };
     case "AccessDeniedException":
     case "AccessDenied":
       return {
@@ -126,31 +111,17 @@ function byName(name: string, call: KmsCall): Reading | undefined {
   }
 }
 
-const NETWORK = new Set([
-  "ECONNREFUSED",
-  "ECONNRESET",
-  "EPIPE",
-  "ENOTFOUND",
-  "EAI_AGAIN",
-  "EHOSTUNREACH",
-  "ENETUNREACH",
-  "ECONNABORTED",
-]);
-
-/** Timeouts of one attempt count as the deadline's: what the operator does is the same. */
-const TIMEOUTS = new Set(["ETIMEDOUT", "ESOCKETTIMEDOUT"]);
-
 function byTransport(error: object, call: KmsCall): Reading | undefined {
-  const name = "name" in error ? error.name : undefined;
+  const name = "name" in error && typeof error.name === "string" ? error.name : "";
   const code = "code" in error && typeof error.code === "string" ? error.code : "";
-  if (error instanceof DeadlineExceeded || name === "TimeoutError" || TIMEOUTS.has(code)) {
+  if (error instanceof DeadlineExceeded || isTimeout(name, code)) {
     return {
       code: "KmsTimeout",
       what: `no answer from ${endpoint()} within ${call.timeoutMs / 1000} s`,
       hint: "check network, proxy and VPC endpoint, or give it longer with --kms-timeout",
     };
   }
-  if (NETWORK.has(code) || code.startsWith("ERR_TLS") || code.includes("CERT")) {
+  if (isUnreachable(code)) {
     return {
       code: "KmsUnreachable",
       what: `${endpoint()} cannot be reached (${code})`,
@@ -187,7 +158,11 @@ export function kmsFailure(error: unknown, call: KmsCall): KmsFailure {
   const thrown = typeof error === "object" && error !== null ? error : new Error(String(error));
   const name = "name" in thrown && typeof thrown.name === "string" ? thrown.name : "Error";
   const { status, requestId } = httpStatus(thrown);
-  const reading = byName(name, call) ?? byTransport(thrown, call) ?? byAnswer(thrown, name, status);
+  const reading =
+    credentialsTrouble(name) ??
+    byName(name, call) ??
+    byTransport(thrown, call) ??
+    byAnswer(thrown, name, status);
   const subject = `${call.action} with ${call.key} (${call.where})`;
   const said = requestId === undefined || name === "Error" ? "" : ` [${name}, request ${requestId}]`;
   const failure = new KmsFailure(reading.code, `${subject}: ${reading.what}${said}`, reading.hint);

@@ -10,6 +10,7 @@ import {
   KMSClient,
   ReEncryptCommand,
 } from "@aws-sdk/client-kms";
+import { keepSdkQuiet } from "../aws-sdk.js";
 import { UserError } from "../errors.js";
 import { DeadlineExceeded, type KmsCall, kmsFailure } from "./aws-kms-errors.js";
 import { KEY_BYTES } from "./domain.js";
@@ -32,15 +33,6 @@ const CONNECT_MS = 5_000;
 /** The whole encryption context. The `kmsfs:` pairs come last and are never taken from a slot. */
 function encryptionContext(identity: DomainIdentity, pairs: Readonly<Record<string, string>>) {
   return { ...pairs, "kmsfs:volume": identity.uuid, "kmsfs:domain": identity.domain };
-}
-
-/**
- * On stderr kmsfs promises one line of its own. The SDK puts its plans for Node versions there, and a credential
- * provider that waits warns through console.warn, whatever logger the client has; kmsfs itself never uses that.
- */
-function keepSdkQuiet(): void {
-  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= "true";
-  console.warn = () => undefined;
 }
 
 /** Endpoint, credentials, retry mode and attempts come from the SDK's own chain; so does an absent region. */

@@ -1,5 +1,6 @@
 /** What went wrong with the EBS direct APIs, as something that the operator can act on. Names: the API reference. */
 
+import { credentialsTrouble, isTimeout, isUnreachable } from "../aws-sdk.js";
 import type { ExitCodeName } from "../cli/exit-codes.js";
 import { messageOf, UserError } from "../errors.js";
 
@@ -20,19 +21,6 @@ const THROTTLES = new Set([
   "ConcurrentLimitExceededException",
   "RequestLimitExceeded",
   "SlowDown",
-]);
-
-const NETWORK = new Set([
-  "ECONNREFUSED",
-  "ECONNRESET",
-  "EPIPE",
-  "ENOTFOUND",
-  "EAI_AGAIN",
-  "EHOSTUNREACH",
-  "ENETUNREACH",
-  "ECONNABORTED",
-  "ETIMEDOUT",
-  "ESOCKETTIMEDOUT",
 ]);
 
 interface Facts {
@@ -75,8 +63,8 @@ export function isTransient(error: unknown): boolean {
   if (name === "CredentialsProviderError") return false;
   return (
     isThrottle(error) ||
-    NETWORK.has(code) ||
-    name === "TimeoutError" ||
+    isUnreachable(code) ||
+    isTimeout(name, code) ||
     (status !== undefined && status >= 500)
   );
 }
@@ -122,25 +110,9 @@ function reading(
       "try again later, with --concurrency lower, or raise the account's quotas for EBS direct APIs";
     return { code: "EbsUnreachable", what: "throttled at every attempt", hint };
   }
+  const credentials = credentialsTrouble(name);
+  if (credentials !== undefined) return credentials;
   switch (name) {
-    case "CredentialsProviderError":
-    case "TokenProviderError":
-      return {
-        code: "NoCredentials",
-        what: "the AWS SDK found no credentials",
-        hint: "give the instance a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID as for the AWS CLI",
-      };
-    case "UnrecognizedClientException":
-    case "InvalidSignatureException":
-    case "IncompleteSignatureException":
-    case "MissingAuthenticationTokenException":
-    case "ExpiredTokenException":
-    case "InvalidClientTokenId":
-      return {
-        code: "NoCredentials",
-        what: "AWS refused the credentials",
-        hint: "renew or correct them (aws sts get-caller-identity shows whose they are)",
-      };
     case "AccessDeniedException":
       return {
         code: "EbsDenied",
@@ -166,7 +138,7 @@ function reading(
   if (/region is missing/i.test(message)) {
     return { code: "NoRegion", what: "no AWS region is configured", hint: "set AWS_REGION" };
   }
-  if (NETWORK.has(code) || name === "TimeoutError" || (status ?? 0) >= 500) {
+  if (isUnreachable(code) || isTimeout(name, code) || (status ?? 0) >= 500) {
     const what =
       status === undefined
         ? `the EBS endpoint cannot be reached (${code || name})`

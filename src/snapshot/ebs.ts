@@ -13,6 +13,7 @@ import {
   StartSnapshotCommand,
   type Tag,
 } from "@aws-sdk/client-ebs";
+import { keepSdkQuiet } from "../aws-sdk.js";
 import { AdaptivePool } from "./adaptive-pool.js";
 import { BLOCK_BYTES, digestOf } from "./blocks.js";
 import { BadBlock, type EbsAction, ebsFailure, isThrottle, isTransient } from "./ebs-errors.js";
@@ -64,7 +65,7 @@ export class Ebs {
   constructor(options: { readonly concurrency: number; readonly abort: AbortSignal }) {
     this.pool = new AdaptivePool(options.concurrency);
     this.#abort = options.abort;
-    process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= "true";
+    keepSdkQuiet();
     this.#client = new EBSClient({
       // Retried here, where throttling also narrows the pool.
       maxAttempts: 1,

@@ -56,7 +56,14 @@ class Logging {
     });
   }
 
-  /** Ends it: what it was given, it has written. */
+  /** Waits until the last line of each sender is written: what is still in its socket, rsyslogd leaves there at its end. */
+  async settled(counts: readonly number[]): Promise<void> {
+    await until("the last lines are written", () => {
+      const tail = [this.log, `${this.log}.1`].filter(exists).map((path) => readFileSync(path, "utf8"));
+      return counts.every((count, sender) => tail.some((text) => text.includes(line(sender, count - 1))));
+    });
+  }
+
   async stop(): Promise<void> {
     const ended = this.#daemon && once(this.#daemon, "close");
     this.#daemon?.kill("SIGTERM");
@@ -154,6 +161,7 @@ async function daemon(t: Test, name: string): Promise<{ app: AppVolume; logging:
 t.test("rotation by renaming and reopening loses and doubles nothing", { skip }, async (t) => {
   const { app, logging } = await daemon(t, "rsyslogd appends");
   const counts = await appendAndRotate(logging, 5, ...logging.reopen);
+  await logging.settled(counts);
   await logging.stop();
   const { lines, files } = await logging.lines();
   t.equal(files.length, 6, files.join(" "));

@@ -132,9 +132,10 @@ t.test("umount(8) says what a copy of the mount in another namespace makes it wa
   const [ready, said] = [volume.scratch.file("ready"), volume.scratch.file("said")];
   const ran = await ns.shell(script, volume.dir, ready, said);
   t.equal(ran.status, 0, ran.stderr);
+  // Tests at the same time may hold copies of their own for a moment: each has its line.
   t.match(
     ran.stderr,
-    /^umount\.kmsfs: \S+ is unmounted here and waits: \S.* on \S+ in the mount namespace of sh \(\d+\)\n$/,
+    /^umount\.kmsfs: \S+ is unmounted here and waits: .* on \S+ in the mount namespace of sh \(\d+\)$/m,
   );
 });
 

@@ -34,7 +34,13 @@ impl Device {
         Device(fd)
     }
 
-    /// Waits for one request. This is the place where a thread would poll for a while before it sleeps.
+    /// Whether a request, or the end, waits to be read.
+    pub fn pending(&self) -> bool {
+        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Waits for one request.
     pub fn receive(&self, buffer: &mut [u8]) -> Result<Received, Os> {
         let mut over = false;
         loop {

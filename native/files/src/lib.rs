@@ -16,6 +16,7 @@ mod scratch;
 mod shared;
 pub mod store;
 mod volume;
+mod wipe;
 
 pub use error::{Error, Result};
 pub use file::{Checked, File, Medium};

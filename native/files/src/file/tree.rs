@@ -154,29 +154,49 @@ impl File {
         !st.freed.contains(home) && !st.freed_by.1.contains(home) && !st.images.contains_key(&home)
     }
 
-    /// The block in clear, writable, in the dirty set: loaded if it is sealed, zero if it is a hole. `overwrite`: all of it
-    /// will be written, so there is no need to read it. The caller has reserved the home of a hole.
-    pub(super) fn dirty_block<'a>(
-        self: &Arc<Self>,
-        st: &'a mut State,
-        index: u64,
-        overwrite: bool,
-    ) -> Result<&'a mut Page> {
+    /// The block in clear, writable, in the dirty set: loaded if it is sealed, zero if it is a hole. The caller has reserved
+    /// the home of a hole.
+    pub(super) fn dirty_block<'a>(self: &Arc<Self>, st: &'a mut State, index: u64) -> Result<&'a mut Page> {
         if !st.dirty.contains_key(&index) {
             self.materialize(st, index)?;
             let entry = self.entry(st, index)?;
             let mut page = Page::zeroed(self.shared.block());
-            if !entry.is_hole() && !overwrite {
+            if !entry.is_hole() {
                 let stored = self.shared.layout.stored_len(index, st.root.size);
                 self.read_block(st, index, &entry, &mut page[..stored])?;
             }
-            st.straight.remove(&index);
-            st.dirty.insert(index, page);
-            self.shared.stats.dirty_bytes.fetch_add(self.shared.block(), Ordering::Relaxed);
+            self.make_dirty(st, index, page);
         }
         st.changed = true;
         self.keep();
         st.dirty.get_mut(&index).ok_or(Error::Errno(libc::EIO))
+    }
+
+    /// A block as it is to be from now on, whatever it was; `data` may be the last one's, shorter than a block. As above
+    /// otherwise.
+    pub(super) fn replace_block(self: &Arc<Self>, st: &mut State, index: u64, data: &[u8]) -> Result<()> {
+        if let Some(page) = st.dirty.get_mut(&index) {
+            let (front, behind) = page.split_at_mut(data.len());
+            front.copy_from_slice(data);
+            behind.fill(0);
+            return Ok(());
+        }
+        self.materialize(st, index)?;
+        let page = if data.len() == self.shared.block() {
+            Page::copy_of(data)
+        } else {
+            let mut page = Page::zeroed(self.shared.block());
+            page[..data.len()].copy_from_slice(data);
+            page
+        };
+        self.make_dirty(st, index, page);
+        Ok(())
+    }
+
+    fn make_dirty(&self, st: &mut State, index: u64, page: Page) {
+        st.straight.remove(&index);
+        st.dirty.insert(index, page);
+        self.shared.stats.dirty_bytes.fetch_add(self.shared.block(), Ordering::Relaxed);
     }
 
     /// One sealed block, all of its stored bytes, through the cache.

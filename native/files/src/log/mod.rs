@@ -58,6 +58,15 @@ pub struct Appender {
     /// Homes with straight blocks since the last flush.
     homes: Vec<Arc<dyn Home>>,
     bytes_since_checkpoint: u64,
+    /// Memory for the next record: no allocation on the way out.
+    spare: Vec<u8>,
+}
+
+impl Appender {
+    /// Memory to build the next record in.
+    pub fn memory(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.spare)
+    }
 }
 
 #[derive(Default)]
@@ -123,6 +132,7 @@ impl Log {
                 unsynced: Vec::new(),
                 homes: Vec::new(),
                 bytes_since_checkpoint: 0,
+                spare: Vec::new(),
             }),
             flush: Mutex::new(Flush::default()),
             flushed: Condvar::new(),
@@ -222,7 +232,7 @@ impl Log {
 
     /// Appends a record; no flush. `straight`: the home whose straight blocks the commit refers to. The caller holds
     /// the appender while it writes, since the order in the log is the order of numbers.
-    pub fn append(&self, a: &mut Appender, record: Builder, straight: Option<Arc<dyn Home>>) -> Result<Appended> {
+    pub fn append(&self, a: &mut Appender, mut record: Builder, straight: Option<Arc<dyn Home>>) -> Result<Appended> {
         let len = record.record_len() as u64;
         if self.failed() {
             return Err(Error::ReadOnly);
@@ -239,7 +249,7 @@ impl Log {
         let (bytes, mac) =
             record.finish(a.next, self.durable(), &a.previous_mac, &current.key).map_err(io::Error::from)?;
         let (slot, at) = (current.slot, current.offset);
-        if let Err(e) = self.segments[slot].write_at(&bytes, at) {
+        if let Err(e) = self.segments[slot].write_at(bytes, at) {
             // The number was used under this segment's key: go on in a new one.
             a.current = None;
             return Err(e.into());
@@ -249,6 +259,7 @@ impl Log {
         a.previous_mac = mac;
         let number = a.next;
         a.next += 1;
+        a.spare = record.into_memory();
         if let Some(live) = a.live.last_mut() {
             live.last = number;
         }

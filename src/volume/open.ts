@@ -29,6 +29,8 @@ export interface OpenOptions {
   readonly usePreviousHeader?: boolean | undefined;
   /** Do without this slot: it is to go */
   readonly exceptSlot?: number | undefined;
+  /** Given the header as soon as it is read: nothing of it is verified yet */
+  readonly onHeader?: ((header: VolumeHeader) => void) | undefined;
   /** Told, in one line, that KMS does not answer yet */
   readonly onWaiting?: ((line: string) => void) | undefined;
   /** Told, in one line, what went wrong beside the opening */
@@ -56,6 +58,7 @@ export async function openVolume(backing: string, options: OpenOptions): Promise
   const place = await realpath(backing);
   const previous = options.usePreviousHeader === true;
   let header = await headerOf(paths, previous);
+  options.onHeader?.(header);
   const audit = new Auditor(auditSettings(), header.uuid, options.onWarning ?? (() => undefined));
   const failed: AuditEvent[] = [];
   let opened: Unlocked;

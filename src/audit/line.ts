@@ -131,6 +131,8 @@ export function parseLine(text: string): AuditLine | undefined {
   if (!known || !texts.every((text) => typeof text === "string")) return undefined;
   if (!Number.isSafeInteger(raw.seq) || (raw.seq as number) < 1) return undefined;
   const session =
-    raw.session === undefined ? raw.n === undefined : /^[0-9a-f]{32}$/.test(String(raw.session));
+    raw.session === undefined
+      ? raw.n === undefined
+      : typeof raw.session === "string" && /^[0-9a-f]{32}$/.test(raw.session);
   return session ? (raw as unknown as AuditLine) : undefined;
 }

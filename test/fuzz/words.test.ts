@@ -337,6 +337,21 @@ t.test("manifests and journals of snapshots", async (t) => {
   );
 });
 
+t.test("a journal's words are UTF-8, and a line without end ends it", async (t) => {
+  const directory = mkdtempSync("/var/tmp/kmsfs-fuzz-");
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
+  const path = join(directory, "journal");
+  const whole = `${JSON.stringify({ kind: "größte" })}\n${digestLine(3, digestOf(Buffer.alloc(1)))}`;
+  writeFileSync(path, `${whole}${"x".repeat(3 * 2 ** 20)}`);
+  const left = await readJournalFile(path, () => 100);
+  t.same(left?.header, { kind: "größte" });
+  t.equal(left?.wholeBytes, Buffer.byteLength(whole));
+  await t.rejects(
+    readManifestFile(path, () => 100),
+    /too long/,
+  );
+});
+
 t.test("frames and lines", async () => {
   const event = {
     type: "status",

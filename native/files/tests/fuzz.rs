@@ -409,12 +409,25 @@ fn a_segment_full_of_claims_of_records_is_refused_and_not_read_for_hours() {
 
 #[test]
 fn a_forged_commit_that_no_file_can_have_is_damage() {
-    let set = |at, width, value| vec![Damage::Set { at, width, value }];
-    // Lengths that would be allocated, blocks that have no home, a size that no store holds.
-    for damage in [set(80, 8, u64::MAX), set(80, 8, 5), set(136, 8, 77), set(152, 4, 77), set(144, 4, 77)] {
+    // The physical length; the header's image, of another length; the second image's home.
+    for (at, value) in [(80, u64::MAX), (80, 5), (136, 77), (144, u64::MAX), (144, 1 << 60)] {
         let [store, _] = volumes();
-        store.with_segment(0, |s| forge_record(s, 0, &damage));
+        let damage = [Damage::Set { at, width: if at == 136 { 4 } else { 8 }, value }];
+        segment(&store, 0, |s| forge_record(s, 0, &damage));
         let (opened, _) = open_with(config(false), Arc::new(store));
-        assert!(opened.is_ok() || matches!(opened, Err(Error::LogDamaged(_))));
+        assert!(matches!(opened, Err(Error::LogDamaged(what)) if what.contains("no file can have")), "{at}: {value}");
+    }
+}
+
+#[test]
+fn a_forged_segment_header_whose_numbers_cannot_go_on_is_none() {
+    for (at, value) in [(24, u64::MAX), (32, u64::MAX), (40, u64::MAX), (32, 0), (24, 0)] {
+        let [store, _] = volumes();
+        segment(&store, 0, |s| {
+            Damage::Set { at, width: 8, value }.apply(s, &[]);
+            sign_segment(s);
+        });
+        let (opened, _) = open_with(config(false), Arc::new(store));
+        assert!(matches!(opened, Err(Error::LogDamaged(_))), "{at}: {value}");
     }
 }

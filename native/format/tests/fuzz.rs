@@ -363,3 +363,48 @@ fn names_targets_and_xattrs_open_to_what_can_be_sealed_or_not_at_all() {
         },
     );
 }
+
+#[test]
+fn a_header_with_a_size_beyond_the_last_subtree_is_refused() {
+    let key = FileKey::derive(&keys(), &ID, 7).unwrap();
+    let largest = Layout::new(12).unwrap().largest();
+    assert!(header::open(&sealed_header(largest), &key).is_ok());
+    for size in [largest + 1, (1 << 53) - 1, 1 << 53, u64::MAX] {
+        assert!(header::open(&sealed_header(size), &key).is_err(), "{size}");
+    }
+}
+
+#[test]
+fn commits_that_no_file_can_have_are_told() {
+    let layout = Layout::new(12).unwrap();
+    let end = layout.physical(layout.largest());
+    let image = commit::Image { home: 0, len: 4096, at: 0 };
+    let straight = Straight { index: 0, len: 4096, entry: Entry::HOLE };
+    let sound = Commit {
+        number: 1,
+        durable_through: 0,
+        file_id: ID,
+        handle_kind: 1,
+        handle: Vec::new(),
+        physical: end,
+        mtime: None,
+        punched: vec![(0, u64::MAX)],
+        straight: vec![straight],
+        images: vec![image, commit::Image { home: end, len: 1, at: 0 }],
+    };
+    assert!(sound.can_be(layout));
+    let cannot = |change: &dyn Fn(&mut Commit)| {
+        let mut commit = sound.clone();
+        change(&mut commit);
+        assert!(!commit.can_be(layout));
+    };
+    cannot(&|c| c.physical = end + 1);
+    cannot(&|c| c.physical = 4095);
+    cannot(&|c| c.straight[0].len = 4097);
+    cannot(&|c| c.straight[0].len = 0);
+    cannot(&|c| c.straight[0].index = layout.blocks(layout.largest()));
+    cannot(&|c| c.images[1].home = end + 1);
+    cannot(&|c| c.images[1].len = 4097);
+    cannot(&|c| c.images[0].len = 4095);
+    cannot(&|c| c.images.clear());
+}

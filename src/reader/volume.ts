@@ -67,7 +67,7 @@ export class Volume {
 
   #readLog(directory: string, segmentSize: number): CommitLog | DamageError {
     try {
-      return readLog(this.keys, this.id, directory, segmentSize);
+      return readLog(this.keys, this.id, directory, segmentSize, this.geometry);
     } catch (error) {
       if (error instanceof DamageError) return error;
       throw error;

@@ -7,6 +7,12 @@ use std::io;
 use std::sync::Arc;
 
 const PAGE: u64 = 4096;
+/// The longest home, as on a file system of its own.
+const MAX_LEN: u64 = 1 << 46;
+
+fn fits(len: u64) -> io::Result<()> {
+    (len <= MAX_LEN).then_some(()).ok_or_else(|| io::Error::from_raw_os_error(libc::EFBIG))
+}
 
 /// Bytes of a sparse file: absent pages are zero.
 #[derive(Default, Clone)]
@@ -111,10 +117,12 @@ impl Home for MemoryHome {
         Ok(self.inode.lock().data.read(offset, buf))
     }
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        fits(offset.saturating_add(buf.len() as u64))?;
         self.inode.lock().data.write(offset, buf);
         Ok(())
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
+        fits(len)?;
         self.inode.lock().data.set_len(len);
         Ok(())
     }
@@ -234,6 +242,6 @@ impl Store for MemoryStore {
         Ok(())
     }
     fn max_home_len(&self) -> u64 {
-        1 << 46
+        MAX_LEN
     }
 }

@@ -38,7 +38,7 @@ impl Files {
     ) -> Result<(Arc<Files>, Recovery)> {
         let layout = Layout::new(config.block_shift).ok_or(Error::Errno(libc::EINVAL))?;
         let segments = store.segments(config.segment_count, config.segment_size)?;
-        let scanned = scan(&segments, config.segment_size, &keys, &config.uuid)?;
+        let scanned = scan(&segments, config.segment_size, layout, &keys, &config.uuid)?;
         if scanned.is_none() && !config.new_volume {
             return Err(Error::LogDamaged("it is empty, though the volume was in use".into()));
         }

@@ -1,6 +1,7 @@
 //! Records of the commit log: each one commit of one file (docs/format.md §9, "Record").
 
 use crate::block::{AeadKey, Entry, SealFailed, ENTRY_LEN};
+use crate::layout::{Layout, HEADER_LEN};
 use crate::segment::MAX_HANDLE;
 use zeroize::Zeroize;
 
@@ -41,6 +42,19 @@ pub struct Commit {
     pub punched: Vec<(u64, u64)>,
     pub straight: Vec<Straight>,
     pub images: Vec<Image>,
+}
+
+impl Commit {
+    /// Whether a file of this layout can have such a commit: nothing in it lies beyond the largest one, and no block is
+    /// larger than a block.
+    pub fn can_be(&self, layout: Layout) -> bool {
+        let (block, end) = (layout.block(), layout.physical(layout.largest()));
+        let blocks = layout.blocks(layout.largest());
+        (HEADER_LEN..=end).contains(&self.physical)
+            && self.straight.iter().all(|s| s.index < blocks && (1..=block).contains(&u64::from(s.len)))
+            && self.images.iter().all(|i| u64::from(i.len) <= block && i.home <= end)
+            && self.images.iter().any(|i| i.home == 0 && u64::from(i.len) == HEADER_LEN)
+    }
 }
 
 fn put(out: &mut [u8], at: usize, bytes: &[u8]) {

@@ -1,7 +1,7 @@
 //! A store in memory, for tests of the layers above: homes, a log, and a power switch.
 
 use crate::store::{FileId, Handle, Home, RootIdentity, Segment, Store};
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;

@@ -7,7 +7,7 @@
 
 use crate::memory::MemoryStore;
 use crate::store::{FileId, Handle, Home, RootIdentity, Segment, Store};
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;

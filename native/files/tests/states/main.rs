@@ -4,8 +4,8 @@
 //! A workload's cuts are those within its last operation: those before are another, shorter workload's. Those of three
 //! operations are unmounted at their end, and cut there as well.
 //!
-//! Without KMSFS_STATES_ALL a sample of the states, of all workloads of at most one operation and of
-//! KMSFS_STATES_WORKLOADS longer ones; KMSFS_STATES_SEED says which.
+//! Without KMSFS_STATES_ALL a sample of the states, of all workloads of at most two operations and of
+//! KMSFS_STATES_WORKLOADS of three; KMSFS_STATES_SEED says which.
 //! KMSFS_STATES_ONLY=N: workload N alone, with all of its states.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -34,6 +34,7 @@ struct Tried {
 }
 
 /// How much of a workload is tried: one in so many.
+#[derive(Clone, Copy)]
 struct Sample {
     states: u64,
     recoveries: u64,
@@ -124,23 +125,29 @@ fn every_state_that_a_short_workload_can_leave_recovers() {
     let seed = env("KMSFS_STATES_SEED", 1);
     let only = std::env::var("KMSFS_STATES_ONLY").ok().and_then(|n| n.parse::<usize>().ok());
     let everything = env("KMSFS_STATES_ALL", 0) != 0;
-    let (numbers, sample): (Vec<usize>, Sample) = if let Some(only) = only {
-        (vec![only], Sample { states: 1, recoveries: 1, recovery_states: 1 })
+    let numbers: Vec<(usize, Sample)> = if let Some(only) = only {
+        vec![(only, Sample { states: 1, recoveries: 1, recovery_states: 1 })]
     } else if everything {
         // Slice n of m, counted from 1.
         let (slice, slices) = (env("KMSFS_STATES_SLICE", 1) as usize, env("KMSFS_STATES_SLICES", 1) as usize);
-        let numbers = (0..workloads.len()).filter(|n| n % slices == slice - 1).collect();
-        (numbers, Sample { states: 1, recoveries: 200, recovery_states: 1 })
+        let whole = Sample { states: 1, recoveries: 200, recovery_states: 1 };
+        (0..workloads.len()).filter(|n| n % slices == slice - 1).map(|n| (n, whole)).collect()
     } else {
-        let short = workloads.iter().take_while(|w| w.steps.len() < 2).count();
+        let up_to = |len| workloads.iter().take_while(|w| w.steps.len() <= len).count();
+        let (one, two) = (up_to(1), up_to(2));
+        let few = |states| Sample { states, recoveries: 50, recovery_states: 4 };
         let mut dice = Random::new(seed);
-        let longer = (0..env("KMSFS_STATES_WORKLOADS", 150))
-            .map(|_| short + dice.below((workloads.len() - short) as u64) as usize);
-        ((0..short).chain(longer).collect(), Sample { states: 6, recoveries: 50, recovery_states: 4 })
+        let longer =
+            (0..env("KMSFS_STATES_WORKLOADS", 60)).map(|_| two + dice.below((workloads.len() - two) as u64) as usize);
+        (0..one)
+            .map(|n| (n, few(6)))
+            .chain((one..two).map(|n| (n, few(40))))
+            .chain(longer.map(|n| (n, few(8))))
+            .collect()
     };
     println!("KMSFS_STATES_SEED={seed}: {} of {} workloads", numbers.len(), workloads.len());
     let (count, mut shown) = (numbers.len(), Instant::now());
-    for (done, number) in numbers.into_iter().enumerate() {
+    for (done, (number, sample)) in numbers.into_iter().enumerate() {
         if shown.elapsed().as_secs() >= 10 {
             println!("{done} of {count} workloads, {} states", tried.states + tried.recovery_states);
             shown = Instant::now();

@@ -6,8 +6,8 @@
 //! flush what is used again and again.
 
 use crate::arena::Arena;
+use crate::sync::Mutex;
 use kmsfs_format::block::Entry;
-use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};

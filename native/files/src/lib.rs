@@ -15,6 +15,7 @@ mod recovery;
 mod scratch;
 mod shared;
 pub mod store;
+mod sync;
 mod volume;
 mod wipe;
 

@@ -9,12 +9,12 @@ use crate::log::Log;
 use crate::recovery::recover;
 use crate::shared::{Shared, Stats};
 use crate::store::{FileId, Home, Store};
+use crate::sync::{thread, AtomicBool, Condvar, Mutex};
 use crate::{Config, OnTamper, Recovery};
 use kmsfs_format::keys::DomainKeys;
 use kmsfs_format::layout::Layout;
-use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ const STRIPES: usize = 64;
 pub struct Files {
     shared: Arc<Shared>,
     loading: Vec<Mutex<()>>,
-    committer: Mutex<Option<std::thread::JoinHandle<()>>>,
+    committer: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
 impl Files {
@@ -75,7 +75,7 @@ impl Files {
         });
         if !files.shared.config.read_only && files.shared.config.commit_interval_ms > 0 {
             let shared = files.shared.clone();
-            let thread = std::thread::Builder::new().name("kmsfs-commit".into()).spawn(move || committer(&shared))?;
+            let thread = thread::Builder::new().name("kmsfs-commit".into()).spawn(move || committer(&shared))?;
             *files.committer.lock() = Some(thread);
         }
         Ok((files, recovery))

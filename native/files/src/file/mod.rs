@@ -21,6 +21,7 @@ use crate::page::Page;
 use crate::ranges::RangeSet;
 use crate::shared::Shared;
 use crate::store::{FileId, Home};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, RwLock};
 use crate::Time;
 pub(crate) use load::{header_commit, Overlay};
 pub use scrub::{Checked, Medium};
@@ -29,9 +30,8 @@ use keyring::Keyring;
 use kmsfs_format::block::FileKey;
 use kmsfs_format::commit::Straight;
 use kmsfs_format::header::Root;
-use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -3,6 +3,7 @@
 use super::{now, File, State};
 use crate::error::{Error, Result};
 use crate::scratch;
+use crate::sync::RwLockWriteGuard;
 use crate::Time;
 use kmsfs_format::block::{self, FileKey};
 use kmsfs_format::commit::Straight;
@@ -37,7 +38,7 @@ impl File {
 
     /// The state, to be changed: with room for one more change in the record that will hold it. Writers that come faster
     /// than commits are made wait here.
-    pub(super) fn changing(self: &Arc<Self>) -> Result<parking_lot::RwLockWriteGuard<'_, State>> {
+    pub(super) fn changing(self: &Arc<Self>) -> Result<RwLockWriteGuard<'_, State>> {
         loop {
             self.writable()?;
             let st = self.state.write();
@@ -66,7 +67,7 @@ impl File {
     }
 
     /// After a change: publishes the size, lets the state go, and commits when much is waiting.
-    pub(super) fn done(self: &Arc<Self>, st: parking_lot::RwLockWriteGuard<'_, State>) -> Result<()> {
+    pub(super) fn done(self: &Arc<Self>, st: RwLockWriteGuard<'_, State>) -> Result<()> {
         self.size.store(st.root.size, Ordering::Release);
         let much = self.much(&st)
             || self.shared.stats.dirty_bytes.load(Ordering::Relaxed) >= DIRTY_MAX_VOLUME

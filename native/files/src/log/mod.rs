@@ -9,16 +9,16 @@ pub mod scan;
 use crate::error::{Error, Result};
 use crate::histogram::Histogram;
 use crate::store::{Home, Segment, Store};
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard};
 use crate::Config;
 use kmsfs_format::block::AeadKey;
 use kmsfs_format::commit::Builder;
 use kmsfs_format::keys::{DomainKeys, Secret};
 use kmsfs_format::random;
 use kmsfs_format::segment::{SegmentHeader, RECORDS_AT, SEGMENT_HEADER_LEN};
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use scan::Scanned;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Instant;
 

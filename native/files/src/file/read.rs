@@ -14,6 +14,7 @@ const GROUP: u64 = 1 << 20;
 impl File {
     /// Fills `buf` from `offset`; less only at the end of the file.
     pub fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        self.read_ahead(offset, buf.len());
         let st = self.state.read();
         let n = st.root.size.saturating_sub(offset).min(buf.len() as u64) as usize;
         let buf = &mut buf[..n];

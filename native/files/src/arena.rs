@@ -46,8 +46,8 @@ impl Arena {
     pub fn locked(&self) -> bool {
         self.locked
     }
-    pub fn slots(&self) -> usize {
-        self.slots
+    pub fn slot_len(&self) -> usize {
+        self.slot_len
     }
     pub fn slot(&self, n: usize) -> &[u8] {
         assert!(n < self.slots);

@@ -2,7 +2,7 @@
 //! Knows the backing store through [`store`] alone.
 
 mod arena;
-mod cache;
+pub mod cache;
 pub mod error;
 mod file;
 pub mod histogram;

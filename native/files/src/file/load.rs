@@ -72,6 +72,7 @@ impl File {
             id,
             home,
             keyring,
+            readers: Mutex::default(),
             commit: Mutex::new(()),
             state: RwLock::new(State {
                 root,

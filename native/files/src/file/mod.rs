@@ -4,6 +4,7 @@
 //! while blocks are read, written and sealed: a reader must not see a block whose seal it does not know yet.
 //! Readers share it; another file has another.
 
+mod ahead;
 mod checkpoint;
 mod commit;
 mod keyring;
@@ -26,6 +27,7 @@ use crate::Time;
 pub(crate) use load::{header_commit, Overlay};
 pub use scrub::{Checked, Medium};
 
+use ahead::Readers;
 use keyring::Keyring;
 use kmsfs_format::block::FileKey;
 use kmsfs_format::commit::Straight;
@@ -41,6 +43,7 @@ pub struct File {
     id: FileId,
     home: Arc<dyn Home>,
     keyring: Keyring,
+    readers: Mutex<Readers>,
     commit: Mutex<()>,
     state: RwLock<State>,
     /// Copy of the state's size, so that stat(2) waits for nobody.

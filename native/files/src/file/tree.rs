@@ -1,13 +1,18 @@
 //! Finding entries in a file's tree, and bringing the nodes above a block into memory before it changes.
 
 use super::{File, State};
+use crate::cache::Rank;
 use crate::error::{Error, Result};
 use crate::page::Page;
+use crate::scratch;
 use crate::Tamper;
 use kmsfs_format::block::Entry;
 use kmsfs_format::layout::{Step, DIRECT};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
+
+/// Who asks for more entries of a node at once is a scan: it comes here once.
+const SINGLE: u64 = 8;
 
 impl File {
     /// Reads what is sealed at `home` (from the log while it waits there) and opens it into `out`, whose length is the
@@ -21,17 +26,18 @@ impl File {
         entry: &Entry,
         out: &mut [u8],
     ) -> Result<()> {
-        let mut sealed = vec![0u8; out.len()];
-        match st.images.get(&at) {
-            Some(image) if image.len as usize == sealed.len() => image.read(&mut sealed)?,
-            _ => {
-                if self.home.read_at(&mut sealed, at)? < sealed.len() {
-                    return Err(self.damaged(level, index, "is cut off"));
+        scratch::with(out.len(), |sealed| {
+            match st.images.get(&at) {
+                Some(image) if image.len as usize == sealed.len() => image.read(sealed)?,
+                _ => {
+                    if self.home.read_at(sealed, at)? < sealed.len() {
+                        return Err(self.damaged(level, index, "is cut off"));
+                    }
                 }
             }
-        }
-        let key = self.keyring.get(entry.epoch())?;
-        key.open(level, index, entry, &sealed, out).map_err(|_| self.damaged(level, index, "does not authenticate"))
+            let key = self.keyring.get(entry.epoch())?;
+            key.open(level, index, entry, sealed, out).map_err(|_| self.damaged(level, index, "does not authenticate"))
+        })
     }
 
     pub(super) fn damaged(&self, level: u8, index: u64, what: &str) -> Error {
@@ -65,23 +71,29 @@ impl File {
         let path = self.shared.layout.path(first);
         let mut entry = st.root.subtrees[self.shared.layout.subtree_of(first) - 1];
         for step in path.steps() {
-            let loaded;
-            let node: &[u8] = match st.nodes.get(&(step.level, step.index)) {
-                Some(dirty) => dirty,
+            let mut pick = |node: &[u8]| {
+                if step.level == 1 {
+                    out.extend((step.slot..step.slot + n as usize).map(|slot| Entry::at(node, slot)));
+                }
+                Entry::at(node, step.slot)
+            };
+            entry = match st.nodes.get(&(step.level, step.index)) {
+                Some(dirty) => pick(dirty),
                 None if entry.is_hole() => {
                     out.resize(n as usize, Entry::HOLE);
                     return Ok(());
                 }
-                None => {
-                    loaded = self.node(st, step, &entry)?;
-                    &loaded
-                }
+                None => match self.shared.cache.look(&entry, self.shared.block(), &mut pick) {
+                    Some(below) => below,
+                    None => {
+                        let mut page = Page::zeroed(self.shared.block());
+                        self.open_sealed(st, step.level, step.index, step.home, &entry, &mut page)?;
+                        let single = step.level > 1 || n <= SINGLE;
+                        self.shared.cache.put_as(&entry, &page, if single { Rank::Node } else { Rank::Passing });
+                        pick(&page)
+                    }
+                },
             };
-            if step.level == 1 {
-                out.extend((step.slot..step.slot + n as usize).map(|slot| Entry::at(node, slot)));
-                return Ok(());
-            }
-            entry = Entry::at(node, step.slot);
         }
         Ok(())
     }

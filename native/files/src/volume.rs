@@ -179,6 +179,11 @@ impl Files {
         self.shared.log.failure()
     }
 
+    /// Why nothing could be committed when it was last tried; `None` once something is.
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.log.trouble()
+    }
+
     /// Has `tell` called when the mount becomes read-only for a failure; at once when it is already. Once, at most.
     pub fn on_failure(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
         self.shared.log.on_failure(Box::new(tell));

@@ -90,6 +90,8 @@ pub struct Log {
     /// Why, and who is to be told.
     failure: Mutex<Option<String>>,
     on_failure: Mutex<Option<OnFailure>>,
+    /// Why the last record could not be appended, until one can.
+    trouble: Mutex<Option<String>>,
     pub flushes: AtomicU64,
     pub flush_seconds: Histogram,
 }
@@ -140,6 +142,7 @@ impl Log {
             failed: AtomicBool::new(false),
             failure: Mutex::new(None),
             on_failure: Mutex::new(None),
+            trouble: Mutex::new(None),
             flushes: AtomicU64::new(0),
             flush_seconds: Histogram::default(),
         })
@@ -192,6 +195,10 @@ impl Log {
     pub fn failure(&self) -> Option<String> {
         self.failure.lock().clone()
     }
+    /// Why nothing can be committed now, though the next try may succeed.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().clone()
+    }
     pub fn on_failure(&self, tell: OnFailure) {
         let mut on_failure = self.on_failure.lock();
         if let Some(why) = self.failure() {
@@ -232,7 +239,22 @@ impl Log {
 
     /// Appends a record; no flush. `straight`: the home whose straight blocks the commit refers to. The caller holds
     /// the appender while it writes, since the order in the log is the order of numbers.
-    pub fn append(&self, a: &mut Appender, mut record: Builder, straight: Option<Arc<dyn Home>>) -> Result<Appended> {
+    pub fn append(&self, a: &mut Appender, record: Builder, straight: Option<Arc<dyn Home>>) -> Result<Appended> {
+        let appended = self.try_to_append(a, record, straight);
+        match &appended {
+            Err(Error::Io(e)) => *self.trouble.lock() = Some(format!("the log cannot be written: {e}")),
+            Err(_) => {}
+            Ok(_) => *self.trouble.lock() = None,
+        }
+        appended
+    }
+
+    fn try_to_append(
+        &self,
+        a: &mut Appender,
+        mut record: Builder,
+        straight: Option<Arc<dyn Home>>,
+    ) -> Result<Appended> {
         let len = record.record_len() as u64;
         if self.failed() {
             return Err(Error::ReadOnly);

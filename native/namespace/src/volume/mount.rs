@@ -100,6 +100,8 @@ impl From<kmsfs_files::Error> for OpenError {
     fn from(e: kmsfs_files::Error) -> Self {
         match e {
             kmsfs_files::Error::LogDamaged(_) => OpenError::Damaged(e.to_string()),
+            // What is there and cannot be right: a segment cut short, a record that does not authenticate.
+            kmsfs_files::Error::Io(e) if e.kind() == io::ErrorKind::InvalidData => OpenError::Damaged(e.to_string()),
             kmsfs_files::Error::Io(e) => OpenError::Io(e),
             e => OpenError::Files(e),
         }

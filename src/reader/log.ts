@@ -66,6 +66,16 @@ export function readLog(
   return { commits, durable: reading.durable, checkpointed, droppedTail: reading.droppedTail };
 }
 
+/**
+ * Whether any segment was ever used. Of a first mount that died, segments without a header are left (docs/format.md §9, rule
+ * 1).
+ */
+export function logIsBegun(directory: string): boolean {
+  return segmentNames(directory).some((name) =>
+    readStart(join(directory, name), SEGMENT_HEADER_LENGTH).some((byte) => byte !== 0),
+  );
+}
+
 function validSegments(keys: VolumeKeys, uuid: Uint8Array, directory: string): Segment[] {
   const segments: Segment[] = [];
   for (const name of segmentNames(directory)) {

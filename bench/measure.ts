@@ -42,6 +42,7 @@ class Column {
     this.taken.push(
       await this.try(async () => {
         const sample = await row.run(this.bench);
+        this.bench.subject.checkMounted();
         if (!Number.isFinite(sample.value)) throw new Error("no number came out of it");
         return { ...sample, cpuSeconds: this.bench.loadCpuSeconds };
       }),
@@ -92,6 +93,7 @@ export async function measureRow(
   try {
     for (const column of columns) {
       await column.try(async () => {
+        await column.bench.subject.ensureMounted();
         column.bench.subject.makeDirectory(row.name);
         await row.prepare?.(column.bench);
       });

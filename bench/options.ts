@@ -9,6 +9,8 @@ export interface RunOptions {
   readonly runs: number;
   readonly backings: readonly BackingKind[];
   readonly only: readonly string[];
+  /** `only` has whole names, not beginnings. */
+  readonly exactly?: boolean;
   /** undefined: all. */
   readonly systems: readonly string[] | undefined;
   /** A directory on the disk to measure. */

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { command, timed } from "./support/command.js";
 import { cpuSeconds, memory } from "./support/processes.js";
-import type { Scratch } from "./support/scratch.js";
+import { isMounted, type Scratch } from "./support/scratch.js";
 import { type Place, placeFor, type System } from "./systems/system.js";
 
 export class Subject {
@@ -56,6 +56,22 @@ export class Subject {
     this.#peak = this.peakMemory();
     this.#mounted = false;
     await this.system.unmount(this.#place, this.#pids);
+    this.#pids = [];
+  }
+
+  /** Mounts it where a row before has left it unmounted. */
+  async ensureMounted(): Promise<void> {
+    if (!isMounted(this.dir)) await this.mount();
+  }
+
+  /** Otherwise what is measured is the directory below. Throws. */
+  checkMounted(): void {
+    if (!isMounted(this.dir)) throw new Error("it is not mounted any more");
+  }
+
+  /** Its processes were killed and its mount is gone. */
+  crashed(): void {
+    this.#mounted = false;
     this.#pids = [];
   }
 

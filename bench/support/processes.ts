@@ -1,6 +1,6 @@
 /** What the daemons of a mount use, from /proc. */
 
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
 /** proc(5): utime and stime count in ticks, of which there are 100 a second on every Linux that Node runs on. */
 const TICKS = 100;
@@ -48,4 +48,17 @@ export function kill(pid: number): void {
   } catch {
     // Gone already.
   }
+}
+
+/** Processes that work below a directory: servers that a row has started. */
+export function processesIn(dir: string): number[] {
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  return pids.map(Number).filter((pid) => {
+    try {
+      return readlinkSync(`/proc/${pid}/cwd`).startsWith(`${dir}/`);
+    } catch {
+      // Gone meanwhile.
+      return false;
+    }
+  });
 }

@@ -4,7 +4,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { PATH, until } from "./command.js";
-import { isAlive, kill } from "./processes.js";
+import { isAlive, kill, processesIn } from "./processes.js";
 
 export class Scratch {
   readonly path: string;
@@ -75,7 +75,7 @@ export class Scratch {
 
   remove(): void {
     // Innermost first; a daemon that hangs must not hang the run, so it is killed before what it serves goes.
-    for (const pid of this.#daemons) kill(pid);
+    for (const pid of [...processesIn(this.path), ...this.#daemons]) kill(pid);
     for (const { dir } of mounts()
       .filter(({ dir }) => dir.startsWith(`${this.path}/`))
       .reverse()) {

@@ -17,8 +17,10 @@ function options(): RunOptions | undefined {
   }
 }
 
-const chosen = options();
-if (chosen === undefined) process.exitCode = 2;
+const asked = process.argv.includes("--help");
+const chosen = asked ? undefined : options();
+if (asked) say(USAGE);
+else if (chosen === undefined) process.exitCode = 2;
 else {
   const result = await runSuite(chosen, say);
   for (const note of notes(result)) say(note);

@@ -87,7 +87,8 @@ export class Subject {
   }
 
   async dropCaches(): Promise<void> {
-    await command(["sync", "-f", this.dir], { limit: 600 });
+    // Pages of the backing directory that are dirty would stay.
+    for (const dir of [this.dir, this.#place.backing]) await command(["sync", "-f", dir], { limit: 600 });
     await writeFile("/proc/sys/vm/drop_caches", "3");
   }
 

@@ -2,7 +2,7 @@
 
 import { spawn, spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { PATH, until } from "./command.js";
 import { isAlive, kill, processesIn } from "./processes.js";
 
@@ -36,7 +36,7 @@ export class Scratch {
   /** Starts a program that serves a mount on `dir`, and waits until that is there. */
   async serve(argv: readonly string[], dir: string, env: Record<string, string> = {}): Promise<number> {
     const [program = "", ...args] = argv;
-    const log = this.at(`${program.split("/").at(-1)}.log`);
+    const log = this.at(`${basename(dir)}.log`);
     const out = openSync(log, "a");
     const child = spawn(program, args, {
       cwd: "/",
@@ -53,7 +53,7 @@ export class Scratch {
     this.#daemons.add(pid);
     await Promise.race([
       failed,
-      until(`${program} mounts (${log})`, 120, () => {
+      until(`${program} mounts (${log})`, 300, () => {
         if (!isAlive(pid))
           throw new Error(`${program} ended: ${readFileSync(log, "utf8").trim().slice(-300)}`);
         return isMounted(dir);

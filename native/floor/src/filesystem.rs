@@ -40,7 +40,7 @@ fn opened(fd: OwnedFd) -> Handle {
 fn opening(flags: u32) -> OFlags {
     let mut flags = OFlags::from_bits_retain(flags) | OFlags::CLOEXEC;
     if flags & OFlags::RWMODE == OFlags::WRONLY {
-        flags = flags - OFlags::WRONLY | OFlags::RDWR;
+        flags = (flags - OFlags::WRONLY) | OFlags::RDWR;
     }
     flags - (OFlags::APPEND | OFlags::NOFOLLOW | OFlags::DIRECT | OFlags::CREATE | OFlags::EXCL)
 }

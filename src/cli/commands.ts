@@ -12,6 +12,7 @@ export const COMMANDS = [
   "status",
   "metrics",
   "verify",
+  "fsck",
   "scrub",
   "export",
   "key",

@@ -18,6 +18,7 @@ const LOADERS = {
   status: () => load(import("./status.js")),
   metrics: () => load(import("./metrics.js")),
   verify: () => load(import("./verify.js")),
+  fsck: () => load(import("./fsck.js")),
   scrub: () => load(import("./scrub.js")),
   export: () => load(import("./export.js")),
   key: () => load(import("./key.js")),

@@ -71,7 +71,10 @@ impl Home for ColdHome {
     }
 }
 
-fn cold(store: &MemoryStore) -> (Arc<ColdHome>, Arc<Mutex<Vec<Range<u64>>>>) {
+/// What was asked of a home, in order.
+type Asked = Arc<Mutex<Vec<Range<u64>>>>;
+
+fn cold(store: &MemoryStore) -> (Arc<ColdHome>, Asked) {
     let told = Arc::default();
     (Arc::new(ColdHome { home: store.create(ID), told: Arc::clone(&told) }), told)
 }

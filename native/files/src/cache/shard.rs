@@ -4,10 +4,10 @@
 use super::queue::{Queue, NONE};
 use super::{Key, Rank};
 use crate::arena::Arena;
+use crate::wipe::wipe;
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
-use zeroize::Zeroize;
 
 /// Rounds of the main queue that use can earn.
 const BLOCK_LIVES: u8 = 3;
@@ -158,7 +158,7 @@ impl Shard {
         memory[..plain.len()].copy_from_slice(plain);
         // What was there is wiped by what is there now, and the rest of it here.
         if old > plain.len() {
-            memory[plain.len()..old].zeroize();
+            wipe(&mut memory[plain.len()..old]);
         }
         let node = rank == Rank::Node;
         let head = self.head(key);

@@ -1,6 +1,6 @@
 /** Reading and writing files. */
 
-import { type Bench, bandwidth, duration, everywhere, type Row, rate, type Sample } from "./row.js";
+import { type Bench, bandwidth, duration, everywhere, once, type Row, rate, type Sample } from "./row.js";
 
 const MIB = "M";
 
@@ -65,11 +65,6 @@ const bulk: Row[] = [
     run: async (at) => rate(await at.load("randread", "cached", "--direct", "--seconds", at.scale.seconds)),
   },
 ];
-
-/** A quarter of some blocks, shared by all clients: so few are read twice that the cold ones count. */
-function once(at: Bench, blocks: number, threads: number): (string | number)[] {
-  return ["--ops", Math.ceil(blocks / 4 / threads), "--seconds", at.scale.seconds];
-}
 
 /** A row for each number of clients. */
 function clients(numbers: readonly number[], make: (clients: number) => Row): Row[] {

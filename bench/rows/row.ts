@@ -92,6 +92,11 @@ export interface Shared {
 
 export const everywhere: readonly BackingKind[] = ["memory", "disk"];
 
+/** A quarter of some blocks, shared by all clients: so few are read twice that the cold ones count. */
+export function once(at: Bench, blocks: number, threads: number): (string | number)[] {
+  return ["--ops", Math.ceil(blocks / 4 / threads), "--seconds", at.scale.seconds];
+}
+
 const latencies = ({ p50us, p99us }: Measured) => ({ p50us, p99us });
 
 export const bandwidth = (m: Measured): Sample => ({

@@ -1,6 +1,6 @@
 /** Over a device that takes 1 ms for each request and each flush: what is done side by side, and what one by one. */
 
-import { type BackingKind, bandwidth, type Row, rate } from "./row.js";
+import { type BackingKind, bandwidth, once, type Row, rate } from "./row.js";
 
 const slow: readonly BackingKind[] = ["slow"];
 
@@ -13,7 +13,7 @@ const reader = (n: number): Row => ({
   prepare: (at) => at.load("write", "random", "--size", `${at.scale.slowBulk}M`),
   async run(at) {
     await at.cold();
-    return rate(await at.load("randread", "random", "--threads", n, "--seconds", at.scale.seconds));
+    return rate(await at.load("randread", "random", "--threads", n, ...once(at, at.scale.slowBulk * 256, n)));
   },
 });
 

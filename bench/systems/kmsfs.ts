@@ -29,14 +29,16 @@ export function kmsfs(name = "kmsfs", options: readonly string[] = []): System {
       await kmsfsCommand(place, "init", place.backing, "--keyfile", `${place.settings}/key`);
     },
     async mount(place) {
-      const { scratch, backing, dir } = place;
+      const { backing, dir } = place;
       await kmsfsCommand(place, "mount", backing, dir, "-o", ["allow_other", ...options].join(","));
-      const status = JSON.parse(await kmsfsCommand(place, "status", dir, "--json")) as {
-        mounts: MountStatus[];
-      };
-      const pids = status.mounts.flatMap(({ daemonPid, enginePid }) => [daemonPid, enginePid]);
+      return [];
+    },
+    async processes(place) {
+      const said = await kmsfsCommand(place, "status", place.dir, "--json");
+      const { mounts } = JSON.parse(said) as { mounts: MountStatus[] };
+      const pids = mounts.flatMap(({ daemonPid, enginePid }) => [daemonPid, enginePid]);
       const known = pids.filter((pid) => pid !== null);
-      scratch.watch(known);
+      place.scratch.watch(known);
       return known;
     },
     async unmount(place, pids) {

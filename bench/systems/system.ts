@@ -22,8 +22,10 @@ export interface System {
   /** What must be installed, if anything. */
   readonly program?: string;
   init(place: Place): Promise<void>;
-  /** Returns the processes that serve the mount. */
+  /** Returns the processes that serve the mount, as far as it knows them. */
   mount(place: Place): Promise<number[]>;
+  /** Finds the processes of a mount that has just been made; not part of mounting. */
+  processes?(place: Place): Promise<number[]>;
   /** Returns when everything is written and the processes have ended. */
   unmount(place: Place, pids: readonly number[]): Promise<void>;
 }

@@ -62,6 +62,15 @@ fn write_all(fd: &OwnedFd, data: &[u8], at: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// What fails after some of it was written is a short write first: no error, and the rest is to be written again.
+fn append_all(fd: &OwnedFd, data: &[u8]) -> io::Result<()> {
+    let mut done = 0;
+    while done < data.len() {
+        done += io::write(fd, &data[done..])?;
+    }
+    Ok(())
+}
+
 fn close(fd: OwnedFd) -> io::Result<()> {
     // SAFETY: it was owned, and is given up here.
     if unsafe { libc::close(fd.into_raw_fd()) } < 0 {
@@ -175,7 +184,7 @@ pub const ALL: &[Step] = &[
         opened(d, e, OFlags::RDWR, |fd| write_all(fd, &bytes(5, 1_200_000), 8192), Some(fsync));
     }),
     content("append", medium, |d, e| {
-        opened(d, e, OFlags::WRONLY | OFlags::APPEND, |fd| io::write(fd, &bytes(6, 70_000)).map(drop), Some(fsync));
+        opened(d, e, OFlags::WRONLY | OFlags::APPEND, |fd| append_all(fd, &bytes(6, 70_000)), Some(fsync));
     }),
     content("write over a new beginning", medium, |d, e| {
         opened(d, e, OFlags::RDWR | OFlags::TRUNC, |fd| write_all(fd, &bytes(7, 20_000), 0), Some(fsync));

@@ -13,8 +13,8 @@ import { type Slot, slotsWithout } from "../keys/slots.js";
 import { type Unlocked, unlock } from "../keys/unlock.js";
 import { authenticates, commits, sealHeader, type VolumeHeader } from "./header.js";
 import type { VolumePaths } from "./paths.js";
-import { checkClaims, checkPin, type Pin, pinOf, pinPath, readPin, updatePin } from "./pin.js";
-import { findVolume, readHeader, replaceHeader, underHeaderLock } from "./store.js";
+import { checkClaims, checkPin, type Pin, pinOf, pinPath, pinsClaiming, readPin, updatePin } from "./pin.js";
+import { findVolume, ReplacedControl, readHeader, replaceHeader, underHeaderLock } from "./store.js";
 
 export interface OpenOptions {
   /** `mount` and `change` write or raise the pin and put a damaged volume.json back; `read` changes nothing anywhere. */
@@ -54,7 +54,10 @@ export interface OpenedVolume {
  */
 export async function openVolume(backing: string, options: OpenOptions): Promise<OpenedVolume> {
   forbidCoreDumps();
-  const paths = await findVolume(backing);
+  const paths = await findVolume(backing).catch(async (error: unknown) => {
+    if (error instanceof ReplacedControl) await tellReplaced(backing, error, options);
+    throw error;
+  });
   const place = await realpath(backing);
   const previous = options.usePreviousHeader === true;
   let header = await headerOf(paths, previous);
@@ -121,6 +124,19 @@ export async function putBackPrevious(
   const detail = { header: "put back", from, generation };
   await audit.tell({ event: "recovery", outcome: "ok", detail });
   return { header: current, warnings };
+}
+
+/** Into the chain of the volume that this host last had there, if it knows one. */
+async function tellReplaced(backing: string, { is }: ReplacedControl, options: OpenOptions): Promise<void> {
+  for (const pin of await pinsClaiming(await realpath(backing))) {
+    const audit = new Auditor(auditSettings(), pin.uuid, options.onWarning ?? (() => undefined));
+    await audit.tell({
+      event: "tamper",
+      outcome: "detected",
+      detail: { control: `${is} in the place of .kmsfs` },
+    });
+    await audit.close();
+  }
 }
 
 /** Why a header is not what somebody with the key wrote, or undefined. */

@@ -126,7 +126,7 @@ export async function removePin(uuid: string): Promise<void> {
  * The pins of other volumes that this host last had at a path: a volume without a pin that turns up there was put in
  * place of one that has. Pins that cannot be read claim nothing.
  */
-export async function pinsClaiming(backing: string, exceptUuid: string): Promise<Pin[]> {
+export async function pinsClaiming(backing: string, exceptUuid?: string): Promise<Pin[]> {
   const names = await readdir(etcDirectory()).catch(() => []);
   const claims: Pin[] = [];
   for (const name of names.filter((name) => name.endsWith(".json") && name !== `${exceptUuid}.json`)) {

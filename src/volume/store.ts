@@ -7,7 +7,7 @@ import { HeaderDamage } from "../keys/parse.js";
 import { MAX_HEADER_BYTES, parseHeader, type VolumeHeader } from "./header.js";
 import { type VolumePaths, volumePaths } from "./paths.js";
 
-/** The paths of an existing volume. Throws UserError (NotAVolume) when the directory holds none. */
+/** The paths of an existing volume. Throws UserError: NotAVolume when the directory holds none; ReplacedControl. */
 export async function findVolume(backing: string): Promise<VolumePaths> {
   const paths = volumePaths(backing);
   let stat: Awaited<ReturnType<typeof lstat>>;
@@ -29,9 +29,24 @@ export async function findVolume(backing: string): Promise<VolumePaths> {
     );
   }
   if (!stat.isDirectory()) {
-    throw new UserError("NotAVolume", `${paths.control} is not a directory`, "check the path");
+    const is = stat.isSymbolicLink() ? "a symbolic link" : stat.isFile() ? "a file" : "a special file";
+    throw new ReplacedControl(paths.control, is);
   }
   return paths;
+}
+
+/** Something else stands where the control directory of a volume belongs: no volume is made so. */
+export class ReplacedControl extends UserError {
+  readonly is: string;
+
+  constructor(control: string, is: string) {
+    super(
+      "Damaged",
+      `${control} is ${is} and not the directory of a volume`,
+      "find out who put it there; restore the directory from a snapshot",
+    );
+    this.is = is;
+  }
 }
 
 /**

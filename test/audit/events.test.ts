@@ -1,7 +1,16 @@
 /** What the commands and the daemon write into the chain, and what `kmsfs audit` says of it. */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import t, { type Test } from "tap";
 import type { AuditLine } from "../../src/audit/event.js";
 import { editHeader } from "../support/headers.js";
@@ -225,4 +234,32 @@ t.test("KMS: which key, which request, and which slots were refused before", asy
   t.equal((await run("audit", "verify", id)).code, "Usage", "a uuid opens no key");
   t.equal((await run("audit", "verify", id, "--hashes-only", "--head", "x")).code, "Usage");
   t.equal((await run("audit", "show", "00000000-0000-4000-8000-000000000000")).code, "Usage");
+});
+
+t.test("something else in the place of .kmsfs: damaged, and told of the volume that was there", async (t) => {
+  const volume = await TestVolume.make(t);
+  await volume.up(t);
+  await volume.down(t);
+  const control = `${volume.backing}/.kmsfs`;
+  const aside = volume.scratch.file("aside");
+  renameSync(control, aside);
+  const replacements: [string, () => void][] = [
+    ["a symbolic link", () => symlinkSync(aside, control)],
+    ["a file", () => writeFileSync(control, "")],
+  ];
+  for (const [is, put] of replacements) {
+    put();
+    const { code, stderr } = await volume.mount();
+    t.equal(code, "Damaged", stderr);
+    t.match(stderr, new RegExp(`^kmsfs: ${control} is ${is} and not the directory of a volume; [^\n]+\n$`));
+    const last = chainOf(volume.scratch.file("log")).at(-1);
+    t.match(last, {
+      event: "tamper",
+      outcome: "detected",
+      detail: { control: `${is} in the place of .kmsfs` },
+    });
+    rmSync(control);
+  }
+  renameSync(aside, control);
+  await whole(t, volume);
 });

@@ -12,6 +12,44 @@ const PROGRAM =
   process.env.KMSFS_TORTURE ??
   join(dirname(fileURLToPath(import.meta.url)), "../../../native/target/debug/torture");
 
+/**
+ * Runs it. What it asks for on a line of its own, `answer` does and answers; undefined where the line is no question. What
+ * was wrong, or else the last that it said.
+ */
+export async function runTorture(
+  args: readonly string[],
+  answer: (line: string) => Promise<string | undefined>,
+): Promise<{ wrong: string | undefined; summary: string }> {
+  if (!existsSync(PROGRAM)) throw new Error(`${PROGRAM} is missing: cargo test -p kmsfs-torture builds it`);
+  // Away from tap's own instruments, and from the program's own working directory's mount.
+  const child = spawn("env", ["-i", "RUST_BACKTRACE=1", PROGRAM, ...args], { stdio: "pipe" });
+  let said = "";
+  let unread = "";
+  let summary = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    said += text;
+  });
+  let answering = Promise.resolve();
+  child.stdin.on("error", () => undefined);
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    const lines = (unread + text).split("\n");
+    unread = lines.pop() ?? "";
+    for (const line of lines) {
+      summary = line;
+      answering = answering.then(async () => {
+        const answered = await answer(line);
+        if (answered !== undefined) child.stdin.write(`${answered}\n`);
+      });
+    }
+  });
+  const ended = await new Promise<string>((done) => {
+    child.on("close", (status, signal) => done(signal ?? String(status)));
+  });
+  await answering;
+  const wrong = ended === "0" ? undefined : `torture ${args.join(" ")} ended with ${ended}\n${said}`;
+  return { wrong, summary };
+}
+
 export class Torture {
   readonly #volume: TestVolume;
   readonly #options: readonly string[];
@@ -47,32 +85,8 @@ export class Torture {
 
   /** What the program said on stderr when it failed; undefined when all was well. */
   async run(args: readonly string[]): Promise<string | undefined> {
-    if (!existsSync(PROGRAM)) throw new Error(`${PROGRAM} is missing: cargo test -p kmsfs-torture builds it`);
-    // Away from tap's own instruments, and from the program's own working directory's mount.
-    const child = spawn("env", ["-i", "RUST_BACKTRACE=1", PROGRAM, ...args], { stdio: "pipe" });
-    let said = "";
-    let unread = "";
-    child.stderr.setEncoding("utf8").on("data", (text: string) => {
-      said += text;
-    });
-    let answering = Promise.resolve();
-    child.stdin.on("error", () => undefined);
-    child.stdout.setEncoding("utf8").on("data", (text: string) => {
-      const lines = (unread + text).split("\n");
-      unread = lines.pop() ?? "";
-      for (const line of lines) {
-        answering = answering.then(async () => {
-          const answer = await this.#answer(line);
-          if (answer !== undefined) child.stdin.write(`${answer}\n`);
-        });
-      }
-    });
-    const ended = await new Promise<string>((done) => {
-      child.on("close", (status, signal) => done(signal ?? String(status)));
-    });
-    await answering;
-    if (ended === "0") return undefined;
-    return `torture ${args.join(" ")} ended with ${ended}\n${said}${this.#log()}`;
+    const { wrong } = await runTorture(args, (line) => this.#answer(line));
+    return wrong === undefined ? undefined : `${wrong}${this.#log()}`;
   }
 
   async #answer(line: string): Promise<string | undefined> {

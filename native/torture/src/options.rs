@@ -20,6 +20,8 @@ pub struct Options {
     pub remount: bool,
     pub crash: bool,
     pub trace: bool,
+    /// Cases by name: STEP/CALL:N:FAILURE.
+    pub faults: Vec<String>,
 }
 
 impl Options {
@@ -37,8 +39,13 @@ impl Options {
             remount: false,
             crash: false,
             trace: false,
+            faults: Vec::new(),
         };
         while let Some(arg) = args.next() {
+            if arg == "--fault" {
+                options.faults.push(args.next().ok_or("--fault needs a case")?);
+                continue;
+            }
             let mut number = || -> Result<u64> {
                 let value = args.next().ok_or_else(|| format!("{arg} needs a number"))?;
                 value.parse().map_err(|_| format!("{arg}: {value} is no number"))

@@ -11,7 +11,7 @@ use crate::parts::{self, Part};
 use crate::random::Random;
 use crate::{driver, Result};
 use compare::{Times, Trees};
-pub use op::names as names_in;
+pub use op::{names as names_in, xattrs};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -20,10 +20,10 @@ export interface SessionOptions extends KeyOptions {
 /** What opens no volume and may come from a volume.json that was damaged. */
 const HEADER_AT_FAULT = ["Damaged", "WrongKey", "KmsIncorrectKey", "KmsCiphertext"];
 
-/** A repair is `done` with volume.json once it is put back: it is the header from then on. */
 export interface Session {
   readonly audit: Auditor;
   readonly uuid: string;
+  /** Of volume.json once it is put back. */
   readonly facts: ControlFacts;
   /** The volume as it is now; the caller closes it. */
   volume(): Volume;
@@ -74,10 +74,9 @@ async function open(backing: string, options: SessionOptions) {
 
 /** The hint of whoever opens a volume names another option. */
 function pointed(error: UserError): UserError {
-  const hint = error.hint?.replace(
-    "take that with --use-previous-header",
-    "kmsfs fsck --repair --header-from-backup takes it",
-  );
+  const hint = error.hint
+    ?.replace("take that with --use-previous-header", "kmsfs fsck --repair --header-from-backup takes it")
+    .replace("--use-previous-header", "--header-from-backup");
   return new UserError(error.code, error.message, hint, { cause: error });
 }
 

@@ -31,7 +31,7 @@ export async function removeXattr(path: Buffer, name: string): Promise<void> {
   try {
     await setfattr(["-x", name], path);
   } catch (error) {
-    if (!/No such attribute|No data available/.test(messageOf(error))) throw error;
+    if (!/No such attribute|No data available|not supported/.test(messageOf(error))) throw error;
   }
 }
 
@@ -41,7 +41,15 @@ async function setfattr(args: readonly string[], path: Buffer): Promise<void> {
   try {
     await run("setfattr", ["-h", ...args, "--", place], { env: { ...process.env, LC_ALL: "C" } });
   } catch (error) {
-    if (errnoOf(error) !== "ENOENT") throw error;
-    throw new UserError("Backing", "setfattr is not installed", "install the package attr");
+    if (errnoOf(error) === "ENOENT")
+      throw new UserError("Backing", "setfattr is not installed", "install the package attr");
+    const why = messageOf(error).split(": ").at(-1) ?? "";
+    const what = `an attribute in the backing directory cannot be written: ${why}`;
+    const full = why.includes("No space");
+    throw new UserError(
+      full ? "NoSpace" : "Backing",
+      what,
+      full ? "make room, and run it again" : "look at the disk",
+    );
   }
 }

@@ -205,7 +205,16 @@ export class PowerCut {
     const volume = ["--key", this.file("dk"), "--uuid", uuid, "--shift", `${Math.log2(blockSize)}`];
     const segments = ["--segment-size", `${log.segmentSize}`, "--segments", `${log.segments}`];
     const mode = this.#writeback ? ["--writeback"] : [];
-    const at = ["--at", this.#volume.scratch.file("state"), "--loop", this.#loop, "--fs", this.fs];
+    const at = [
+      "--at",
+      this.#volume.scratch.file("state"),
+      "--loop",
+      this.#loop,
+      "--fs",
+      this.fs,
+      "--work",
+      this.file("again"),
+    ];
     return this.#run([
       "check",
       ...places,

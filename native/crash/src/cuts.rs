@@ -31,12 +31,16 @@ impl Cut {
     }
 }
 
+fn one(piece: Range<usize>) -> Vec<Range<usize>> {
+    std::iter::once(piece).collect()
+}
+
 fn whole(entries: &[Entry], entry: usize) -> Kept {
     let len = match entries.get(entry) {
         Some(Entry::Write { data, .. }) => data.len(),
         _ => 0,
     };
-    Kept { entry, pieces: std::iter::once(0..len).collect() }
+    Kept { entry, pieces: one(0..len) }
 }
 
 /// A write of which the disk took some sectors of `tear` bytes: a beginning, an end, or any.
@@ -48,8 +52,8 @@ fn torn(kept: &Kept, tear: usize, random: &mut Random) -> Kept {
     }
     let at = (1 + random.below(sectors as u64 - 1) as usize) * tear;
     let pieces = match random.below(3) {
-        0 => vec![0..at],
-        1 => vec![at..len],
+        0 => one(0..at),
+        1 => one(at..len),
         _ => (0..sectors).filter(|_| random.one_in(2)).map(|s| s * tear..(s + 1) * tear).collect(),
     };
     Kept { entry: kept.entry, pieces }

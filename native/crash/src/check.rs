@@ -1,7 +1,7 @@
 //! `crash check`: brings a disk into states that a power cut could have left, mounts it, and looks at the volume on it.
 
 use crate::cuts::{self, Cut};
-use crate::device::{attach, losetup};
+use crate::device::{attach, forget_cached, losetup};
 use crate::driver::ask;
 use crate::go_on::go_on;
 use crate::model::{Progress, Tree};
@@ -188,6 +188,7 @@ impl Checker {
 
     /// The file system replays its journal.
     fn mount(&self) -> Result<()> {
+        forget_cached(&self.device)?;
         mount(self.device.as_str(), &self.at, self.file_system.as_str(), MountFlags::empty(), None)
             .map_err(|e| format!("{} does not mount: {e}", self.file_system))
     }

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 fn crash(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_crash")).args(args).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_crash")).args(args).output().expect("the program starts")
 }
 
 #[test]

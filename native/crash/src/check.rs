@@ -114,7 +114,7 @@ impl Checker {
         let from = made(entries)?;
         let seed = options.number_or("seed", 1)?;
         let tear = options.number_or("tear", 512)?;
-        let cuts = cuts::all(entries, from, seed, tear);
+        let cuts = cuts::lying(entries, from, seed, tear, options.number_or("lost-flushes", 0)?);
         let there_are = cuts.len();
         let cuts = some(cuts, options.number_or("states", there_are)?, seed);
         let again: usize = options.number_or("again", 0)?;

@@ -3,6 +3,7 @@
 
 use crate::random::Random;
 use crate::record::Entry;
+use std::collections::VecDeque;
 use std::ops::Range;
 
 /// A write that reached the disk, or the pieces of it that did.
@@ -62,15 +63,23 @@ fn torn(kept: &Kept, tear: usize, random: &mut Random) -> Kept {
 /// Cuts from entry `from` on, in the order of the record. Between two flushes each is at the end, when most was promised:
 /// what a cut further ahead could leave, one there can leave as well.
 pub fn all(entries: &[Entry], from: usize, seed: u64, tear: usize) -> Vec<Cut> {
+    lying(entries, from, seed, tear, 0)
+}
+
+/// As of a disk that said so many times too early that all is flushed: to see that what it loses is missed.
+pub fn lying(entries: &[Entry], from: usize, seed: u64, tear: usize, lost_flushes: usize) -> Vec<Cut> {
     let mut random = Random::new(seed);
     let mut cuts = Vec::new();
+    let mut flushed = VecDeque::from(vec![0; lost_flushes + 1]);
     let mut durable = 0;
     for (n, entry) in entries.iter().enumerate() {
         if *entry == Entry::Flush {
             if n > from {
                 between(entries, durable..n, tear, &mut random, &mut cuts);
             }
-            durable = n + 1;
+            flushed.push_back(n + 1);
+            flushed.pop_front();
+            durable = flushed.front().copied().unwrap_or(0);
         }
     }
     if entries.len() > from {
@@ -154,6 +163,8 @@ mod tests {
                     }
                 }
             }
+            let lies = lying(&entries, 0, seed, 512, 1);
+            assert!(lies.iter().any(|cut| (cut.durable, cut.end, cut.kept.len()) == (2, 8, 0)), "a flush was lost");
             let ends: Vec<_> = cuts.iter().map(|c| (c.durable, c.end, c.kept.len())).collect();
             assert!(ends.contains(&(2, 6, 0)) && ends.contains(&(2, 6, 3)) && ends.contains(&(7, 8, 0)), "{ends:?}");
         }

@@ -8,7 +8,7 @@
 //!         workloads in a volume that is mounted on DIR and lies on the file system BELOW
 //!     crash check --record FILE --base IMAGE --image FILE --at DIR --key FILE --uuid HEX --shift N
 //!                 --segment-size N --segments N [--writeback] [--seed N] [--states N] [--loop DEVICE]
-//!                 [--again N --work DIR]
+//!                 [--again N --work DIR] [--lost-flushes N]
 //!         goes through states of the record: mounts each below DIR, opens its volume, compares
 //!     crash state --record FILE --base IMAGE --image FILE --seed N [--after MARK]
 //!         writes one state to IMAGE and prints the marks that were made before the cut

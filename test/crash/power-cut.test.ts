@@ -35,16 +35,18 @@ interface Run {
   readonly work: readonly string[];
   /** How many states are tried; undefined: all that are made. */
   readonly states: number | undefined;
+  /** In how many of them the power is cut once more, while the volume is recovered. */
+  readonly again: number;
 }
 
-async function tried(t: Test, { fs, kind, seed, work, states }: Run): Promise<void> {
+async function tried(t: Test, { fs, kind, seed, work, states, again }: Run): Promise<void> {
   const init = ["--block-size", `${kind.blockSize}`, ...SMALL_LOG];
   const cut = await PowerCut.make(t, { fs, init, writeback: kind.writeback });
   const worked = await cut.work([...work, "--seed", `${seed}`]);
   if (worked.status !== 0) throw new Error(worked.stderr);
   await cut.stop();
   const limit = states === undefined ? [] : ["--states", `${states}`];
-  const checked = await cut.check(["--seed", `${seed}`, ...limit]);
+  const checked = await cut.check(["--seed", `${seed}`, "--again", `${again}`, ...limit]);
   if (checked.status === 0) t.pass(`as it must be in ${checked.stdout.trim()}`);
   else t.fail(checked.stderr);
   await cut.remove();
@@ -62,7 +64,7 @@ if (ALL) {
   for (let first = 0, n = 0; first < workloads(); first += BATCH, n++) {
     const work = ["--systematic", `${BATCH}`, "--first", `${first}`];
     for (const fs of FILE_SYSTEMS)
-      await test({ fs, kind: KINDS[n % 4] ?? KINDS[0], seed: SEED, work, states: undefined });
+      await test({ fs, kind: KINDS[n % 4] ?? KINDS[0], seed: SEED, work, states: undefined, again: 4 });
   }
 } else {
   const until = Date.now() + MINUTES * 60_000;
@@ -71,8 +73,9 @@ if (ALL) {
     for (const [n, fs] of FILE_SYSTEMS.entries()) {
       const kind = KINDS[(seed + n) % 4] ?? KINDS[0];
       const long = MINUTES > 0 ? "100" : "20";
-      const work = ["--systematic", MINUTES > 0 ? "16" : "5", "--long", "1", "--ops", long];
-      await test({ fs, kind, seed, work, states: MINUTES > 0 ? undefined : 40 });
+      const work = ["--systematic", MINUTES > 0 ? "16" : "4", "--long", "1", "--ops", long];
+      const [states, again] = MINUTES > 0 ? [undefined, 20] : [24, 1];
+      await test({ fs, kind, seed, work, states, again });
     }
   }
 }

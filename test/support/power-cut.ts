@@ -174,16 +174,10 @@ export class PowerCut {
   /** Ends the recording. */
   async stop(): Promise<void> {
     await this.umount();
-    must("umount", this.#volume.scratch.file("disk"));
+    unmounted(this.#volume.scratch.file("disk"));
     must("losetup", "-d", this.#loop);
     // Freed by the last who looks at it, udev for one.
-    must(
-      "sh",
-      "-c",
-      'for i in $(seq 3000); do umount "$1" && exit; sleep 0.02; done; exit 1',
-      "sh",
-      this.#volume.scratch.file("recorded"),
-    );
+    unmounted(this.#volume.scratch.file("recorded"));
     const recorder = this.#recorder;
     if (recorder !== undefined && recorder.exitCode === null) {
       await new Promise((done) => recorder.once("close", done));
@@ -205,7 +199,16 @@ export class PowerCut {
     const volume = ["--key", this.file("dk"), "--uuid", uuid, "--shift", `${Math.log2(blockSize)}`];
     const segments = ["--segment-size", `${log.segmentSize}`, "--segments", `${log.segments}`];
     const mode = this.#writeback ? ["--writeback"] : [];
-    const at = ["--at", this.#volume.scratch.file("state"), "--loop", this.#loop, "--fs", this.fs];
+    const at = [
+      "--at",
+      this.#volume.scratch.file("state"),
+      "--loop",
+      this.#loop,
+      "--fs",
+      this.fs,
+      "--work",
+      this.file("again"),
+    ];
     return this.#run([
       "check",
       ...places,
@@ -243,7 +246,7 @@ export class PowerCut {
     const disk = this.#volume.scratch.file("disk");
     must("mount", "-t", this.fs, device, disk);
     await work(stdout.trim().split("\n"), stderr.trim());
-    must("umount", disk);
+    unmounted(disk);
     must("losetup", "-d", device);
   }
 
@@ -308,6 +311,11 @@ function detach(file: string): void {
   const { stdout } = spawnSync("losetup", ["-n", "-O", "NAME", "-j", file], ROOT_PATH);
   for (const device of stdout.toString().split("\n").filter(Boolean))
     spawnSync("losetup", ["-d", device.trim()], ROOT_PATH);
+}
+
+/** Whoever has looked at it, or has just been started, may hold it for a moment. */
+function unmounted(point: string): void {
+  must("sh", "-c", 'for i in $(seq 3000); do umount "$1" && exit; sleep 0.02; done; exit 1', "sh", point);
 }
 
 /** What it printed. */

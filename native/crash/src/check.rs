@@ -1,35 +1,40 @@
 //! `crash check`: brings a disk into states that a power cut could have left, mounts it, and looks at the volume on it.
 
 use crate::cuts::{self, Cut};
+use crate::device::{attach, forget_cached, losetup};
 use crate::driver::ask;
+use crate::go_on::go_on;
 use crate::model::{Progress, Tree};
 use crate::options::Options;
 use crate::plan;
 use crate::random::Random;
 use crate::record::{self, Entry};
+use crate::recorded::Recorded;
 use crate::see;
 use crate::state::{Image, Replay};
 use crate::Result;
 use kmsfs_files::{Config, Tamper};
 use kmsfs_format::keys::{DomainKeys, Secret};
-use kmsfs_namespace::ops::{Caller, Errno, FileSystem, NodeId, Writing, ROOT};
 use kmsfs_namespace::Volume;
 use rustix::mount::{mount, unmount, MountFlags, UnmountFlags};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-const ME: Caller = Caller { uid: 0, gid: 0, pid: 1, umask: 0 };
 /// Failures that are told in full.
 const SHOWN: usize = 5;
+/// States of a second cut that are tried.
+const AGAIN: usize = 8;
 /// Where the volume is on the disk.
 const VOLUME: &str = "volume";
 
-struct Checker {
+pub struct Checker {
+    /// On `image`, through which a state comes to be mounted.
     device: String,
+    image_path: PathBuf,
+    image: File,
     file_system: String,
     at: PathBuf,
     keys: Arc<DomainKeys>,
@@ -38,44 +43,23 @@ struct Checker {
 }
 
 /// A workload that had begun, and how far it came.
-struct Begun {
+pub struct Begun {
     spec: String,
     seed: u64,
     progress: Progress,
 }
 
+/// What had begun, by number.
+pub type Workloads = BTreeMap<usize, Begun>;
+
 pub fn run(options: &Options) -> Result<()> {
     let entries = record::read(&options.path("record")?)?;
     let base = Image::load(&options.path("base")?)?;
-    let path = options.path("image")?;
-    let image = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
-    let image = image.map_err(|e| format!("{}: {e}", path.display()))?;
-    base.store(&image)?;
-    let checker = Checker::new(options, &path)?;
-    let done = checker.states(options, &entries, base, &image);
+    let mut checker = Checker::new(options, &base)?;
+    let done = checker.states(options, &entries, base);
     let freed = losetup(&["-d", &checker.device]);
     done?;
     freed.map(|_| ())
-}
-
-fn losetup(args: &[&str]) -> Result<String> {
-    let done = Command::new("losetup").args(args).output().map_err(|e| format!("losetup: {e}"))?;
-    if !done.status.success() {
-        return Err(format!("losetup {}: {}", args.join(" "), String::from_utf8_lossy(&done.stderr).trim()));
-    }
-    Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned())
-}
-
-/// A loop device on the image: the one that was recorded, as after a real cut the file system has the same device number;
-/// another, if it was taken meanwhile: then the volume is where a restored one would be.
-fn attach(image: &Path, wanted: Option<&str>) -> Result<String> {
-    let path = image.to_str().ok_or("the image's path is not UTF-8")?;
-    if let Some(device) = wanted {
-        if losetup(&[device, path]).is_ok() {
-            return Ok(device.to_owned());
-        }
-    }
-    losetup(&["--show", "-f", path])
 }
 
 fn key_id(text: &str) -> Result<[u8; 16]> {
@@ -89,7 +73,12 @@ fn key_id(text: &str) -> Result<[u8; 16]> {
 }
 
 impl Checker {
-    fn new(options: &Options, image: &Path) -> Result<Self> {
+    fn new(options: &Options, base: &Image) -> Result<Self> {
+        let image_path = options.path("image")?;
+        let image = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&image_path);
+        let image = image.map_err(|e| format!("{}: {e}", image_path.display()))?;
+        // A loop device is as large as its file is now.
+        base.store(&image)?;
         let uuid = key_id(options.text("uuid")?)?;
         let mut key: [u8; 32] = std::fs::read(options.path("key")?)
             .ok()
@@ -110,7 +99,9 @@ impl Checker {
             commit_interval_ms: 0,
         };
         Ok(Checker {
-            device: attach(image, options.text("loop").ok())?,
+            device: attach(&image_path, options.text("loop").ok())?,
+            image_path,
+            image,
             file_system: options.text("fs")?.to_owned(),
             at: options.path("at")?,
             keys: Arc::new(keys),
@@ -119,44 +110,87 @@ impl Checker {
         })
     }
 
-    fn states(&self, options: &Options, entries: &[Entry], base: Image, image: &File) -> Result<()> {
-        let from = entries.iter().position(|e| *e == Entry::Mark("made".into())).ok_or("there is no mark `made`")?;
+    fn states(&mut self, options: &Options, entries: &[Entry], base: Image) -> Result<()> {
+        let from = made(entries)?;
         let seed = options.number_or("seed", 1)?;
-        let mut cuts = cuts::all(entries, from, seed, options.number_or("tear", 512)?);
+        let tear = options.number_or("tear", 512)?;
+        let cuts = cuts::lying(entries, from, seed, tear, options.number_or("lost-flushes", 0)?);
         let there_are = cuts.len();
-        if options.has("states") {
-            let mut random = Random::new(seed);
-            let wanted: usize = options.number("states")?;
-            while cuts.len() > wanted {
-                cuts.remove(random.below(cuts.len() as u64) as usize);
-            }
-        }
+        let cuts = some(cuts, options.number_or("states", there_are)?, seed);
+        let again: usize = options.number_or("again", 0)?;
+        let every = cuts.len().div_ceil(again.max(1)).max(1);
+        let (mut failed, mut tried) = (Vec::new(), cuts.len());
         let mut replay = Replay::new(base, entries);
-        let mut failed = Vec::new();
         for (n, cut) in cuts.iter().enumerate() {
-            replay.state(cut).store(image)?;
-            if let Err(e) = self.state(entries, cut) {
+            let state = replay.state(cut);
+            let begun = progress(entries.get(..cut.end).unwrap_or_default());
+            let checked = self.state(&state, entries, cut, &begun).and_then(|()| {
+                if again > 0 && n % every == every / 2 {
+                    tried += self.cut_again(options, &state, &begun, tear)?;
+                }
+                Ok(())
+            });
+            if let Err(e) = checked {
                 failed.push(format!("state {n}: {}\n{e}", cut.describe(entries)));
             }
         }
-        println!("{} of {there_are} states", cuts.len());
+        println!("{tried} states, {} of {there_are} and those of cuts in their recovery", cuts.len());
         if failed.is_empty() {
             return Ok(());
         }
-        let some: Vec<&str> = failed.iter().take(SHOWN).map(String::as_str).collect();
-        Err(format!("{} of {} states are not as they must be\n{}", failed.len(), cuts.len(), some.join("\n")))
+        let shown: Vec<&str> = failed.iter().take(SHOWN).map(String::as_str).collect();
+        Err(format!("{} of {tried} states are not as they must be\n{}", failed.len(), shown.join("\n")))
     }
 
-    fn state(&self, entries: &[Entry], cut: &Cut) -> Result<()> {
-        mount(self.device.as_str(), &self.at, self.file_system.as_str(), MountFlags::empty(), None)
-            .map_err(|e| format!("{} does not mount: {e}", self.file_system))?;
-        let begun = progress(entries.get(..cut.end).unwrap_or_default());
-        let done = self.mounted(&begun);
+    /// Has the device lead to `file`; the same device if nobody took it meanwhile.
+    fn lead_to(&mut self, file: &Path) -> Result<()> {
+        losetup(&["-d", &self.device])?;
+        self.device = attach(file, Some(&self.device))?;
+        Ok(())
+    }
+
+    /// The power is cut once more, while the volume is recovered: how many states that made.
+    fn cut_again(&mut self, options: &Options, state: &Image, begun: &Workloads, tear: usize) -> Result<usize> {
+        let recorded = Recorded::start(&options.path("work")?, state)?;
+        self.lead_to(&recorded.disk())?;
+        let recovered = self.recover_only(&recorded, begun);
+        let image = self.image_path.clone();
+        self.lead_to(&image)?;
+        let entries = recorded.end()?;
+        recovered.map_err(|e| format!("recovered on a recorded disk: {e}"))?;
+        let seed = begun.len() as u64;
+        let cuts = some(cuts::all(&entries, made(&entries)?, seed, tear), AGAIN, seed);
+        let mut replay = Replay::new(state.clone(), &entries);
+        for cut in &cuts {
+            let checked = self.state(&replay.state(cut), &entries, cut, begun);
+            checked.map_err(|e| format!("and again while it was recovered: {}\n{e}", cut.describe(&entries)))?;
+        }
+        Ok(cuts.len())
+    }
+
+    fn recover_only(&self, recorded: &Recorded, begun: &Workloads) -> Result<()> {
+        self.mount()?;
+        let recovered =
+            recorded.mark("made").and_then(|()| self.opened(|volume| self.compare(&see::everything(volume)?, begun)));
+        self.unmount().and(recovered)
+    }
+
+    fn state(&self, state: &Image, entries: &[Entry], cut: &Cut, begun: &Workloads) -> Result<()> {
+        state.store(&self.image)?;
+        self.mount()?;
+        let done = self.mounted(begun);
         let unmounted = self.unmount();
         let marks: Vec<&str> = entries.iter().take(cut.end).filter_map(mark).collect();
         let last = marks.iter().rev().take(3).rev().copied().collect::<Vec<_>>().join("; ");
         done.map_err(|e| format!("after marks ... {last}\n{e}"))?;
         unmounted
+    }
+
+    /// The file system replays its journal.
+    fn mount(&self) -> Result<()> {
+        forget_cached(&self.device)?;
+        mount(self.device.as_str(), &self.at, self.file_system.as_str(), MountFlags::empty(), None)
+            .map_err(|e| format!("{} does not mount: {e}", self.file_system))
     }
 
     fn unmount(&self) -> Result<()> {
@@ -173,8 +207,18 @@ impl Checker {
         }
     }
 
-    fn mounted(&self, begun: &BTreeMap<usize, Begun>) -> Result<()> {
+    fn mounted(&self, begun: &Workloads) -> Result<()> {
         ask("verify").map_err(|e| format!("before recovery: {e}"))?;
+        self.opened(|volume| {
+            let tree = see::everything(volume)?;
+            self.compare(&tree, begun)?;
+            go_on(volume, &tree).map_err(|e| format!("going on: {e}"))
+        })?;
+        ask("verify").map_err(|e| format!("after recovery: {e}"))
+    }
+
+    /// Opens the volume, which recovers it, and closes it after `work`. Nothing may be called tampering.
+    fn opened(&self, work: impl FnOnce(&Volume) -> Result<()>) -> Result<()> {
         let tampers: Arc<Mutex<Vec<String>>> = Arc::default();
         let told = tampers.clone();
         let on_tamper = Arc::new(move |t: Tamper| {
@@ -183,23 +227,19 @@ impl Checker {
         });
         let (volume, recovery) = Volume::open(&self.at.join(VOLUME), self.keys.clone(), self.config.clone(), on_tamper)
             .map_err(|e| format!("the volume does not open: {e}"))?;
-        let looked = see::everything(&volume).and_then(|tree| {
-            self.compare(&tree, begun)?;
-            go_on(&volume, &tree).map_err(|e| format!("going on: {e}"))
-        });
+        let worked = work(&volume);
         let closed = volume.close().map_err(|e| format!("close: {e}"));
         drop(volume);
         let tampers = tampers.lock().unwrap_or_else(PoisonError::into_inner).join("; ");
-        let context = |e: String| format!("{e}\nrecovery: {recovery:?}; tampering: {tampers}");
-        looked.map_err(context)?;
+        worked.map_err(|e| format!("{e}\nrecovery: {recovery:?}; tampering: {tampers}"))?;
         closed?;
-        if !tampers.is_empty() {
-            return Err(format!("told of tampering: {tampers}"));
+        if tampers.is_empty() {
+            return Ok(());
         }
-        ask("verify").map_err(|e| format!("after recovery: {e}"))
+        Err(format!("told of tampering: {tampers}"))
     }
 
-    fn compare(&self, tree: &Tree, begun: &BTreeMap<usize, Begun>) -> Result<()> {
+    fn compare(&self, tree: &Tree, begun: &Workloads) -> Result<()> {
         for (number, Begun { spec, seed, progress }) in begun {
             let dir = format!("w{number}/");
             let own = tree.iter().filter_map(|(name, seen)| Some((name.strip_prefix(&dir)?.to_owned(), seen.clone())));
@@ -212,6 +252,21 @@ impl Checker {
     }
 }
 
+/// Where the volume is made; before, there may be none.
+fn made(entries: &[Entry]) -> Result<usize> {
+    let made = entries.iter().position(|e| *e == Entry::Mark("made".into()));
+    made.ok_or_else(|| "there is no mark `made`".into())
+}
+
+/// So many of them, in their order.
+fn some(mut cuts: Vec<Cut>, wanted: usize, seed: u64) -> Vec<Cut> {
+    let mut random = Random::new(seed);
+    while cuts.len() > wanted {
+        cuts.remove(random.below(cuts.len() as u64) as usize);
+    }
+    cuts
+}
+
 fn mark(entry: &Entry) -> Option<&str> {
     match entry {
         Entry::Mark(mark) => Some(mark),
@@ -219,8 +274,8 @@ fn mark(entry: &Entry) -> Option<&str> {
     }
 }
 
-fn progress(entries: &[Entry]) -> BTreeMap<usize, Begun> {
-    let mut begun: BTreeMap<usize, Begun> = BTreeMap::new();
+fn progress(entries: &[Entry]) -> Workloads {
+    let mut begun: Workloads = BTreeMap::new();
     for mark in entries.iter().filter_map(mark) {
         let words: Vec<&str> = mark.split(' ').collect();
         match words.as_slice() {
@@ -240,55 +295,4 @@ fn progress(entries: &[Entry]) -> BTreeMap<usize, Begun> {
         }
     }
     begun
-}
-
-fn at<T>(what: &str, done: std::result::Result<T, Errno>) -> Result<T> {
-    done.map_err(|e| format!("{what}: {e:?}"))
-}
-
-/// Work in the recovered volume: a new file replaces another, each old file grows, and all is read back.
-fn go_on(volume: &Volume, tree: &Tree) -> Result<()> {
-    let data = Random::new(7).bytes(3 * 65536 + 100);
-    let mut made = Vec::new();
-    for name in [&b"went on"[..], b"went on."] {
-        let (entry, handle) = at("create", volume.create(ME, ROOT, name, 0o644, (libc::O_RDWR | libc::O_EXCL) as u32))?;
-        at("write", volume.write(entry.node, handle, 0, &data, Writing::default()))?;
-        at("fsync", volume.fsync(entry.node, handle, false))?;
-        made.push((entry.node, handle));
-    }
-    at("rename", volume.rename(ROOT, b"went on.", ROOT, b"went on", 0))?;
-    for (node, handle) in made {
-        at("flush", volume.flush(node, handle))?;
-        at("release", volume.release(node, handle))?;
-    }
-    let entry = at("lookup", volume.lookup(ROOT, b"went on"))?;
-    if see::content(volume, entry.node, "went on")? != data {
-        return Err("what was written is not what is read".into());
-    }
-    for (path, seen) in tree {
-        let crate::model::Seen::File(_, before) = seen else { continue };
-        let node = path
-            .split('/')
-            .try_fold(ROOT, |node, name| at(path, volume.lookup(node, name.as_bytes())).map(|e| e.node))?;
-        append(volume, node, path, before.len() as u64)?;
-    }
-    at("unlink", volume.unlink(ROOT, b"went on"))
-}
-
-/// A few bytes at the end; every other file is synced as well.
-fn append(volume: &Volume, node: NodeId, path: &str, size: u64) -> Result<()> {
-    let handle = at(path, volume.open(node, libc::O_RDWR as u32))?;
-    // Of a file with several names, this may have come by another already.
-    let end = at(path, volume.getattr(node, Some(handle)))?.size.max(size);
-    at(path, volume.write(node, handle, end, b"and on", Writing::default()))?;
-    if node.0 % 2 == 0 {
-        at(path, volume.fsync(node, handle, false))?;
-    }
-    at(path, volume.flush(node, handle))?;
-    at(path, volume.release(node, handle))?;
-    let content = see::content(volume, node, path)?;
-    if content.ends_with(b"and on") && content.len() as u64 == end + 6 {
-        return Ok(());
-    }
-    Err(format!("{path} does not end with what was appended"))
 }

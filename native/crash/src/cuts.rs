@@ -3,6 +3,7 @@
 
 use crate::random::Random;
 use crate::record::Entry;
+use std::collections::VecDeque;
 use std::ops::Range;
 
 /// A write that reached the disk, or the pieces of it that did.
@@ -31,12 +32,16 @@ impl Cut {
     }
 }
 
+fn one(piece: Range<usize>) -> Vec<Range<usize>> {
+    std::iter::once(piece).collect()
+}
+
 fn whole(entries: &[Entry], entry: usize) -> Kept {
     let len = match entries.get(entry) {
         Some(Entry::Write { data, .. }) => data.len(),
         _ => 0,
     };
-    Kept { entry, pieces: std::iter::once(0..len).collect() }
+    Kept { entry, pieces: one(0..len) }
 }
 
 /// A write of which the disk took some sectors of `tear` bytes: a beginning, an end, or any.
@@ -48,8 +53,8 @@ fn torn(kept: &Kept, tear: usize, random: &mut Random) -> Kept {
     }
     let at = (1 + random.below(sectors as u64 - 1) as usize) * tear;
     let pieces = match random.below(3) {
-        0 => vec![0..at],
-        1 => vec![at..len],
+        0 => one(0..at),
+        1 => one(at..len),
         _ => (0..sectors).filter(|_| random.one_in(2)).map(|s| s * tear..(s + 1) * tear).collect(),
     };
     Kept { entry: kept.entry, pieces }
@@ -58,15 +63,23 @@ fn torn(kept: &Kept, tear: usize, random: &mut Random) -> Kept {
 /// Cuts from entry `from` on, in the order of the record. Between two flushes each is at the end, when most was promised:
 /// what a cut further ahead could leave, one there can leave as well.
 pub fn all(entries: &[Entry], from: usize, seed: u64, tear: usize) -> Vec<Cut> {
+    lying(entries, from, seed, tear, 0)
+}
+
+/// As of a disk that said so many times too early that all is flushed: to see that what it loses is missed.
+pub fn lying(entries: &[Entry], from: usize, seed: u64, tear: usize, lost_flushes: usize) -> Vec<Cut> {
     let mut random = Random::new(seed);
     let mut cuts = Vec::new();
+    let mut flushed = VecDeque::from(vec![0; lost_flushes + 1]);
     let mut durable = 0;
     for (n, entry) in entries.iter().enumerate() {
         if *entry == Entry::Flush {
             if n > from {
                 between(entries, durable..n, tear, &mut random, &mut cuts);
             }
-            durable = n + 1;
+            flushed.push_back(n + 1);
+            flushed.pop_front();
+            durable = flushed.front().copied().unwrap_or(0);
         }
     }
     if entries.len() > from {
@@ -150,6 +163,8 @@ mod tests {
                     }
                 }
             }
+            let lies = lying(&entries, 0, seed, 512, 1);
+            assert!(lies.iter().any(|cut| (cut.durable, cut.end, cut.kept.len()) == (2, 8, 0)), "a flush was lost");
             let ends: Vec<_> = cuts.iter().map(|c| (c.durable, c.end, c.kept.len())).collect();
             assert!(ends.contains(&(2, 6, 0)) && ends.contains(&(2, 6, 3)) && ends.contains(&(7, 8, 0)), "{ends:?}");
         }

@@ -8,6 +8,7 @@
 //!         workloads in a volume that is mounted on DIR and lies on the file system BELOW
 //!     crash check --record FILE --base IMAGE --image FILE --at DIR --key FILE --uuid HEX --shift N
 //!                 --segment-size N --segments N [--writeback] [--seed N] [--states N] [--loop DEVICE]
+//!                 [--again N --work DIR] [--lost-flushes N]
 //!         goes through states of the record: mounts each below DIR, opens its volume, compares
 //!     crash state --record FILE --base IMAGE --image FILE --seed N [--after MARK]
 //!         writes one state to IMAGE and prints the marks that were made before the cut
@@ -19,9 +20,11 @@
 
 mod check;
 mod cuts;
+mod device;
 mod disk;
 #[path = "../../torture/src/driver.rs"]
 mod driver;
+mod go_on;
 mod model;
 mod options;
 mod plan;
@@ -29,6 +32,7 @@ mod plan;
 #[path = "../../torture/src/random.rs"]
 mod random;
 mod record;
+mod recorded;
 mod see;
 mod serve;
 mod state;

@@ -316,7 +316,7 @@ mod tests {
     fn each_operation_is_among_the_workloads_and_none_is_without_sense() {
         let all = systematic();
         assert!(all.len() > 4000, "{}", all.len());
-        assert!(all.iter().any(|s| s == "ul") == false, "nothing has a name to be linked");
+        assert!(!all.iter().any(|s| s == "ul"), "nothing has a name to be linked");
         for (letter, what) in OPS {
             assert!(all.iter().any(|s| s.contains(letter)), "{what}");
         }

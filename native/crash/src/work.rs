@@ -27,7 +27,8 @@ fn sync_dir(path: &Path) -> Result<()> {
 }
 
 pub fn run(options: &Options) -> Result<()> {
-    let marks = at("marks", OpenOptions::new().write(true).open(options.path("marks")?))?;
+    let marks = options.path("marks")?;
+    let marks = at(&marks.display().to_string(), OpenOptions::new().write(true).open(&marks))?;
     let mut worker = Worker { mount: options.path("mount")?, below: options.path("below")?, marks };
     let seed: u64 = options.number("seed")?;
     let mut random = Random::new(seed);

@@ -13,7 +13,7 @@ import { type Slot, slotsWithout } from "../keys/slots.js";
 import { type Unlocked, unlock } from "../keys/unlock.js";
 import { authenticates, commits, sealHeader, type VolumeHeader } from "./header.js";
 import type { VolumePaths } from "./paths.js";
-import { checkClaims, checkPin, type Pin, pinOf, pinPath, readPin, updatePin } from "./pin.js";
+import { checkClaims, checkPin, type Pin, pinOf, pinPath, pinsClaiming, readPin, updatePin } from "./pin.js";
 import { findVolume, readHeader, replaceHeader, underHeaderLock } from "./store.js";
 
 export interface OpenOptions {
@@ -55,7 +55,13 @@ export async function openVolume(backing: string, options: OpenOptions): Promise
   const paths = await findVolume(backing);
   const place = await realpath(backing);
   const previous = options.usePreviousHeader === true;
-  let header = await headerOf(paths, previous);
+  let header: VolumeHeader;
+  try {
+    header = await headerOf(paths, previous);
+  } catch (error) {
+    if (error instanceof UserError) await tellOfUnreadable(error, place, options);
+    throw error;
+  }
   const audit = new Auditor(auditSettings(), header.uuid, options.onWarning ?? (() => undefined));
   const failed: AuditEvent[] = [];
   let opened: Unlocked;
@@ -76,7 +82,9 @@ export async function openVolume(backing: string, options: OpenOptions): Promise
     );
   } catch (error) {
     if (failed.length === 0 && error instanceof UserError && error.code !== "Usage") {
-      failed.push(unlockFailed(error, options));
+      const event = refused(error, options);
+      // Of a volume in the place of another one, the other one's chain has to tell.
+      if (pin !== undefined || !(await tellThatOf(place, header.uuid, event, options))) failed.push(event);
     }
     await audit.tell(...failed);
     throw previous ? error : await pointedAtPrevious(error, header, paths);
@@ -108,6 +116,29 @@ export async function openVolume(backing: string, options: OpenOptions): Promise
   }
 }
 
+/**
+ * A header that cannot be read names no volume that could be believed: the event belongs to the one that this host had
+ * there, if any.
+ */
+async function tellOfUnreadable(error: UserError, place: string, options: OpenOptions): Promise<void> {
+  await tellThatOf(place, "", refused(error, options), options);
+}
+
+/** Tells in the chain of the volume that this host had at `place`, other than `exceptUuid`. Whether it had one. */
+async function tellThatOf(
+  place: string,
+  exceptUuid: string,
+  event: AuditEvent,
+  options: OpenOptions,
+): Promise<boolean> {
+  const [known] = await pinsClaiming(place, exceptUuid);
+  if (known === undefined) return false;
+  const audit = new Auditor(auditSettings(), known.uuid, options.onWarning ?? (() => undefined));
+  await audit.tell(event);
+  await audit.close();
+  return true;
+}
+
 /** Why a header is not what somebody with the key wrote, or undefined. */
 function tampering(header: VolumeHeader, dk: Buffer): string | undefined {
   if (!commits(header, dk)) return "it commits to another key than its slot holds";
@@ -128,6 +159,12 @@ function unlockFailed(error: UserError, { purpose }: OpenOptions, slot?: Slot): 
     requestId: error instanceof KmsFailure ? error.requestId : undefined,
     detail: { purpose, message: error.message },
   };
+}
+
+/** Why a header was not opened: whatever is damaged may have been changed. */
+function refused(error: UserError, options: OpenOptions): AuditEvent {
+  if (error.code !== "Damaged") return unlockFailed(error, options);
+  return { event: "tamper", outcome: "detected", detail: { header: error.message } };
 }
 
 /** What the audit chain says of a slot. */

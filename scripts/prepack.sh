@@ -6,12 +6,6 @@ scripts/setup.sh >&2
 
 fail() { printf 'prepack: %s\n' "$*" >&2; exit 1; }
 
-# tsc leaves what it made of sources that are no more.
-find dist -name '*.js' | while read -r made; do
-  source=src/${made#dist/}
-  [ -e "${source%.js}.ts" ] || rm -f "$made" "$made.map"
-done
-
 engine=prebuilt/linux-x64/kmsfs-engine
 [ -x "$engine" ] || fail "$engine is missing: pack on x86-64, with the static C library (Debian: libc6-dev)"
 if readelf --program-headers "$engine" | grep -q INTERP; then fail "$engine is not statically linked"; fi

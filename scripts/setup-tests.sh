@@ -1,6 +1,6 @@
 #!/bin/sh
 # What the tests use beyond what kmsfs needs: the applications of test/apps, python3 for test/posix, shells and
-# manual page readers for test/manual, a browser for test/report, from Debian. A test whose program is missing says so and is skipped; with CI set,
+# manual page readers for test/manual, a browser for test/report, mkfs.xfs for test/crash, from Debian. A test whose program is missing says so and is skipped; with CI set,
 # missing programs fail here instead.
 set -eu
 
@@ -10,7 +10,7 @@ missing=''
 # program:package; sbin is not in the PATH of every shell
 for pair in sqlite3:sqlite3 pg_lsclusters:postgresql git:git rsync:rsync setfacl:acl setfattr:attr setcap:libcap2-bin \
   rsyslogd:rsyslog logrotate:logrotate python3:python3 mandoc:mandoc groff:groff-base zsh:zsh fish:fish \
-  chromium:chromium; do
+  chromium:chromium mkfs.xfs:xfsprogs; do
   PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
 # fuse-native's library, for the read-only mounts of test/snapshot and test/reader

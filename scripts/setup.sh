@@ -37,7 +37,7 @@ if [ ! -f "$stamp" ] || ! cmp -s package-lock.json "$stamp"; then
   cp package-lock.json "$stamp"
 fi
 
-npx --no-install tsc -p tsconfig.json
+node scripts/bundle.mjs
 chmod +x dist/cli/main.js
 say "cargo build (engine)"
 scripts/build-engine.sh

@@ -24,7 +24,15 @@ echo "$programs" >"$work/programs.status"
 export CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_PROFILE_DEV_DEBUG=line-tables-only CARGO_INCREMENTAL=0
 
 # To a file and to the screen; a pipe's own status is tee's.
-( cargo test --locked --workspace --no-fail-fast --manifest-path native/Cargo.toml 2>&1; echo $? >"$work/cargo.status" ) | tee "$work/cargo.out"
+cargo_tests() {
+  cargo test --locked --workspace --no-fail-fast --manifest-path native/Cargo.toml
+  all=$?
+  # With locks that a scheduler of the test controls: the same workspace, so that only kmsfs-files is built again.
+  cargo test --locked --workspace --features kmsfs-files/shuttle --test schedules --manifest-path native/Cargo.toml
+  schedules=$?
+  return $((all ? all : schedules))
+}
+( cargo_tests 2>&1; echo $? >"$work/cargo.status" ) | tee "$work/cargo.out"
 ( npx --no-install tap run --reporter=tap 2>&1; echo $? >"$work/tap.status" ) | tee "$work/tap.out" | grep --line-buffered -E '^(not ok|ok|Bail out|# )|^ +not ok' || true
 
 node scripts/count-tests.mjs "$work"

@@ -1,6 +1,7 @@
 /**
  * Writes the licences of what is linked into the engine: every crate of its dependency graph for this platform, with the
- * texts that its package carries, and the two libraries that come with the toolchain.
+ * texts that its package carries, and the two libraries that come with the toolchain. And of the packages of npm that are
+ * bundled into dist/ (scripts/bundle.mjs).
  */
 import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -62,27 +63,50 @@ function licenceTexts({ manifest_path: manifest }) {
     });
 }
 
+/** The packages of npm that something of went into the bundle, as crates are described. */
+function bundled() {
+  const inputs = JSON.parse(readFileSync("node_modules/.kmsfs-bundle.json", "utf8"));
+  const names = inputs.map((path) => /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]);
+  return [...new Set(names.filter((name) => name !== undefined))].sort().map((name) => {
+    const manifest = `node_modules/${name}/package.json`;
+    const { version, license, repository } = JSON.parse(readFileSync(manifest, "utf8"));
+    return {
+      name,
+      version,
+      license,
+      repository: typeof repository === "string" ? repository : repository?.url,
+      manifest_path: manifest,
+    };
+  });
+}
+
 const root = metadata.packages.find(({ name }) => name === ROOT);
 const crates = [...linked(root.id, new Set())]
   .map((id) => packages.get(id))
   .filter(({ source }) => source !== null)
   .sort((a, b) => (a.name < b.name ? -1 : 1));
-const unlicensed = crates.filter(({ license, license_file: file }) => !license && !file);
+const packed = bundled();
+const unlicensed = [...crates, ...packed].filter(({ license, license_file: file }) => !license && !file);
 if (unlicensed.length > 0) throw new Error(`no licence: ${unlicensed.map(({ name }) => name).join(", ")}`);
 
 /** Each text once, with the crates that carry it. */
 const texts = new Map();
-for (const crate of crates) {
+for (const crate of [...crates, ...packed]) {
   for (const text of licenceTexts(crate)) texts.set(text, [...(texts.get(text) ?? []), crate.name]);
 }
 
 const rule = "=".repeat(100);
-const list = crates.map(
-  ({ name, version, license, repository }) =>
-    `${name} ${version} (${license})${repository ? `, ${repository}` : ""}`,
-);
+const line = ({ name, version, license, repository }) =>
+  `${name} ${version} (${license})${repository ? `, ${repository}` : ""}`;
 const sections = [...texts].map(([text, names]) => `${rule}\n${names.join(", ")}\n${rule}\n${text}`);
-writeFileSync(
-  out,
-  `kmsfs is under the licence in LICENSE. Its engine is linked with:\n\n${[...list, TOOLCHAIN].join("\n")}\n\n${sections.join("\n\n")}\n`,
-);
+const text = `kmsfs is under the licence in LICENSE. Its engine is linked with:
+
+${[...crates.map(line), TOOLCHAIN].join("\n")}
+
+Its commands hold parts of:
+
+${packed.map(line).join("\n")}
+
+${sections.join("\n\n")}
+`;
+writeFileSync(out, text);

@@ -25,6 +25,7 @@ export const EVENTS = [
   "verify",
   "scrub",
   "export",
+  "fsck",
 ] as const;
 
 export type EventName = (typeof EVENTS)[number];

@@ -117,7 +117,7 @@ export function isSigned(line: string, key: Buffer): boolean {
   return timingSafeEqual(hmac(key, "line", body), Buffer.from(mac, "base64"));
 }
 
-/** A line, when it has the shape of one. */
+/** A line, when it has the shape of one: whoever shows it may rely on the types of its members. */
 export function parseLine(text: string): AuditLine | undefined {
   let raw: unknown;
   try {
@@ -126,11 +126,21 @@ export function parseLine(text: string): AuditLine | undefined {
     return undefined;
   }
   if (!isRecord(raw) || !isRecord(raw.who)) return undefined;
-  const texts = [raw.time, raw.host, raw.volume, raw.domain, raw.outcome, raw.prev, raw.who.command];
+  const { who, session, n, detail } = raw;
+  const texts = [raw.time, raw.host, raw.volume, raw.domain, raw.outcome, raw.prev, who.command];
+  const optionalTexts = [raw.code, raw.keyArn, raw.requestId, raw.mac];
+  const optionalNumbers = [raw.slot, who.sudoUid, who.loginUid];
   const known = EVENTS.some((event) => event === raw.event);
-  if (!known || !texts.every((text) => typeof text === "string")) return undefined;
-  if (!Number.isSafeInteger(raw.seq) || (raw.seq as number) < 1) return undefined;
-  const session =
-    raw.session === undefined ? raw.n === undefined : /^[0-9a-f]{32}$/.test(String(raw.session));
-  return session ? (raw as unknown as AuditLine) : undefined;
+  const shaped =
+    texts.every((text) => typeof text === "string") &&
+    [raw.seq, who.uid, who.pid].every(Number.isSafeInteger) &&
+    optionalTexts.every((text) => text === undefined || typeof text === "string") &&
+    optionalNumbers.every((number) => number === undefined || Number.isSafeInteger(number)) &&
+    (detail === undefined || isRecord(detail));
+  if (!known || !shaped || (raw.seq as number) < 1) return undefined;
+  const numbered =
+    session === undefined
+      ? n === undefined
+      : typeof session === "string" && /^[0-9a-f]{32}$/.test(session) && Number.isSafeInteger(n);
+  return numbered ? (raw as unknown as AuditLine) : undefined;
 }

@@ -10,6 +10,9 @@ import { parseLine } from "./line.js";
 import { type AuditSettings, chainFile, lockFile } from "./settings.js";
 import { splitLines } from "./trail.js";
 
+/** Of a rotated file: some two million lines. More is no chain of ours, and not worth the memory. */
+const MAX_UNPACKED = 2 ** 30;
+
 export interface ChainFile {
   readonly path: string;
   readonly lines: readonly Buffer[];
@@ -70,7 +73,7 @@ async function readFileOf(path: string): Promise<ChainFile> {
     } finally {
       await handle.close();
     }
-    if (bytes[0] === 0x1f && bytes[1] === 0x8b) bytes = gunzipSync(bytes);
+    if (bytes[0] === 0x1f && bytes[1] === 0x8b) bytes = gunzipSync(bytes, { maxOutputLength: MAX_UNPACKED });
   } catch (error) {
     throw new UserError("Usage", `${path} cannot be read: ${messageOf(error)}`, "name files of the chain");
   }

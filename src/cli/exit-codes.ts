@@ -33,6 +33,8 @@ export const ExitCode = {
   AuditFailed: 30,
   Incomplete: 32,
   Findings: 33,
+  Repaired: 34,
+  Unrepaired: 35,
   NoSuchSnapshot: 40,
   EbsDenied: 41,
   EbsUnreachable: 42,

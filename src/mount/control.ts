@@ -128,6 +128,7 @@ export class ControlServer {
     const lines = new LineReader();
     socket.on("error", () => socket.destroy());
     socket.on("close", () => this.#watchers.delete(socket));
+    const reply = (message: object): void => void socket.write(`${JSON.stringify(message)}\n`);
     const onData = (chunk: Buffer): void => {
       if (/^(GET|HEAD) /.test(chunk.toString("latin1", 0, 5))) {
         socket.off("data", onData);
@@ -147,9 +148,14 @@ export class ControlServer {
       }
       for (const line of requests) {
         this.#answer(socket, line, handlers).then(
-          (reply) => reply !== undefined && socket.write(`${JSON.stringify(reply)}\n`),
-          (error: unknown) => socket.write(`${JSON.stringify({ error: messageOf(error) })}\n`),
+          (answer) => answer !== undefined && reply(answer),
+          (error: unknown) => reply({ error: messageOf(error) }),
         );
+      }
+      // Who does not read the answers gets no more of them: they would pile up here.
+      if (socket.writableNeedDrain) {
+        socket.pause();
+        socket.once("drain", () => socket.resume());
       }
     };
     socket.on("data", onData);
@@ -163,13 +169,21 @@ export class ControlServer {
     if (request === "metrics") return { metrics: await handlers.metrics("openmetrics") };
     if (request === "stop") return handlers.stop(lazy === true);
     if (request === "flush") return handlers.flush();
-    if (request === "remount") return handlers.remount(readOnly === true, flags as string[] | undefined);
+    if (request === "remount") return handlers.remount(readOnly === true, flagsOf(flags));
     if (request === "watch") {
       this.#watchers.add(socket);
       return undefined;
     }
     return { error: "unknown request" };
   }
+}
+
+/** Throws Error. */
+function flagsOf(flags: unknown): readonly string[] | undefined {
+  if (flags === undefined) return undefined;
+  const known = Array.isArray(flags) && flags.every((flag) => typeof flag === "string");
+  if (!known) throw new Error("a bad remount request");
+  return flags;
 }
 
 /** Throws Error. */

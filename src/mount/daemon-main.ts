@@ -19,15 +19,15 @@ export type Report =
   | { mounted: true }
   | { error: { code: string; message: string; hint?: string | undefined } };
 
-/** The one line that the CLI sends first. Rejects when the CLI is gone before. */
-function readConfig(report: Socket): Promise<DaemonConfig> {
-  return new Promise((done, failed) => {
+/** The one line that the CLI sends first. Undefined when the CLI is gone before: there was no key for the volume. */
+function readConfig(report: Socket): Promise<DaemonConfig | undefined> {
+  return new Promise((done) => {
     const lines = new LineReader();
     report.on("data", (chunk: Buffer) => {
       const [line] = lines.push(chunk);
       if (line !== undefined) done(JSON.parse(line) as DaemonConfig);
     });
-    report.once("close", () => failed(new Error("the command that started this daemon is gone")));
+    report.once("close", () => done(undefined));
   });
 }
 
@@ -59,7 +59,9 @@ async function main(): Promise<number> {
       report.once("close", () => done());
       report.end(`${JSON.stringify(message)}\n`, () => done());
     });
-  const daemon = new Daemon(await readConfig(report), await readAuditKey());
+  const config = await readConfig(report);
+  if (config === undefined) return ExitCode.Ok;
+  const daemon = new Daemon(config, await readAuditKey());
   // Nobody waits for this mount any more: it must not come up unasked.
   const abandoned = (): void => void daemon.abort();
   report.once("close", abandoned);

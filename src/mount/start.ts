@@ -1,23 +1,16 @@
 /** The CLI's side of a mount: opens the volume, starts the daemon, hands the key to the engine. */
 
-import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, mkdirSync, openSync } from "node:fs";
-import { dirname, join } from "node:path";
-import type { Duplex } from "node:stream";
-import { fileURLToPath } from "node:url";
 import { AuditSession } from "../audit/line.js";
 import { auditSettings } from "../audit/settings.js";
 import { isExitCodeName } from "../cli/exit-codes.js";
 import { messageOf, UserError } from "../errors.js";
-import { logDirectory } from "../host-directories.js";
+import type { VolumeHeader } from "../volume/header.js";
 import { type OpenedVolume, type OpenOptions, openVolume } from "../volume/open.js";
 import { checkPlaces, type MountPlaces, requireRoot, requireWritable } from "./checks.js";
 import type { DaemonConfig } from "./daemon.js";
-import type { Report } from "./daemon-main.js";
+import { DaemonProcess } from "./daemon-process.js";
 import { engineBinary } from "./engine-binary.js";
 import { encodeFrame } from "./frames.js";
-import { LineReader } from "./lines.js";
-import { isAutomountedByUs } from "./mountinfo.js";
 import { listedOptions } from "./option-list.js";
 import { parseMountOptions } from "./options.js";
 import { isWithin, logFile, resolveExisting } from "./places.js";
@@ -49,33 +42,43 @@ export async function startMount(request: MountRequest): Promise<readonly string
     request.onProgress(`waiting: ${line}`);
     request.open.onWaiting?.(line);
   };
-  const volume = await openVolume(places.backing, { ...request.open, onWaiting });
-  request.onProgress("opening the volume, recovering what a crash left");
-  const { audit, header, dk } = volume;
-  const session = AuditSession.keyFor(dk, header.uuid);
+  // Started while the key is asked for: neither waits for the other's start.
+  let daemon: DaemonProcess | undefined;
+  const onHeader = ({ uuid }: VolumeHeader): void => {
+    daemon ??= new DaemonProcess(places, request.logToStderr ? null : logFile(uuid));
+  };
+  let volume: OpenedVolume | undefined;
   try {
-    const log = request.logToStderr ? null : logFile(volume.header.uuid);
-    const config: DaemonConfig = {
-      ...places,
-      uuid: volume.header.uuid,
-      engine,
-      options,
-      optionNames: request.options.flatMap(listedOptions).map((option) => option.text),
-      log,
-      audit: { settings: audit.settings, session: session.id },
-    };
-    await bringUp(config, volume, places, session.key);
-    return volume.warnings;
-  } catch (error) {
-    const { code, message } =
-      error instanceof UserError ? error : { code: undefined, message: messageOf(error) };
-    const detail = { ...places, message };
-    await audit.tell({ event: "mount", outcome: "failed", code, detail });
-    throw error;
+    volume = await openVolume(places.backing, { ...request.open, onWaiting, onHeader });
+    request.onProgress("opening the volume, recovering what a crash left");
+    const { audit, dk, header } = volume;
+    const session = AuditSession.keyFor(dk, header.uuid);
+    try {
+      const config: DaemonConfig = {
+        ...places,
+        uuid: header.uuid,
+        engine,
+        options,
+        optionNames: request.options.flatMap(listedOptions).map((option) => option.text),
+        log: request.logToStderr ? null : logFile(header.uuid),
+        audit: { settings: audit.settings, session: session.id },
+      };
+      if (daemon === undefined) throw new Error("no daemon was started");
+      await bringUp(daemon, config, volume, session.key);
+      return volume.warnings;
+    } catch (error) {
+      const { code, message } =
+        error instanceof UserError ? error : { code: undefined, message: messageOf(error) };
+      const detail = { ...places, message };
+      await audit.tell({ event: "mount", outcome: "failed", code, detail });
+      throw error;
+    } finally {
+      session.key.fill(0);
+    }
   } finally {
-    dk.fill(0);
-    session.key.fill(0);
-    await audit.close();
+    daemon?.leave();
+    volume?.dk.fill(0);
+    await volume?.audit.close();
   }
 }
 
@@ -93,69 +96,17 @@ function refuseAnchorInside({ backing, dir }: MountPlaces): void {
 }
 
 async function bringUp(
+  daemon: DaemonProcess,
   config: DaemonConfig,
   volume: OpenedVolume,
-  places: MountPlaces,
   auditKey: Buffer,
 ): Promise<void> {
-  const daemon = spawnDaemon(config, places);
-  const [report, key, audit] = [3, 4, 5].map((fd) => daemon.stdio[fd] as Duplex) as [Duplex, Duplex, Duplex];
-  const answer = readReport(daemon, report);
-  // The engine's answer on the key channel is in the daemon's report too, and so is why a channel breaks.
-  key.on("error", () => undefined).resume();
-  audit.on("error", () => undefined).resume();
-  report.write(`${JSON.stringify(config)}\n`);
-  await new Promise<void>((done) => audit.write(auditKey, () => done()));
-  key.write(encodeFrame(unlockMessage(volume)));
-  await new Promise<void>((done) => key.write(volume.dk, () => done()));
+  const answer = daemon.configure(config);
+  await daemon.sendAuditKey(auditKey);
+  await daemon.sendKey(encodeFrame(unlockMessage(volume)), volume.dk);
   volume.dk.fill(0);
-  try {
-    const outcome = await answer;
-    if ("error" in outcome) throw reported(outcome.error, config.log);
-  } finally {
-    report.destroy();
-    key.destroy();
-    audit.destroy();
-    daemon.unref();
-  }
-}
-
-function spawnDaemon(config: DaemonConfig, { backing, dir }: MountPlaces): ChildProcess {
-  const main = join(dirname(fileURLToPath(import.meta.url)), "daemon-main.js");
-  const logFd = config.log === null ? undefined : openLog(config.log);
-  try {
-    return spawn(process.execPath, [main, backing, dir], {
-      // A session of its own, unless the kernel lets none but the group of systemd's mount command reach the mount point.
-      detached: !isAutomountedByUs(dir),
-      cwd: "/",
-      env: daemonEnvironment(),
-      stdio: ["ignore", logFd ?? 2, logFd ?? 2, "pipe", "pipe", "pipe"],
-    });
-  } finally {
-    if (logFd !== undefined) closeSync(logFd);
-  }
-}
-
-/** Credentials and the rest of the operator's environment are none of the daemon's business. */
-function daemonEnvironment(): NodeJS.ProcessEnv {
-  const kept = ["KMSFS_RUN", "KMSFS_LOG", "KMSFS_SYSLOG", "TZ", "JOURNAL_STREAM"].flatMap((name) => {
-    const value = process.env[name];
-    return value === undefined ? [] : [[name, value]];
-  });
-  return { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", ...Object.fromEntries(kept) };
-}
-
-function openLog(path: string): number {
-  try {
-    mkdirSync(logDirectory(), { recursive: true, mode: 0o700 });
-    return openSync(path, "a", 0o600);
-  } catch (error) {
-    throw new UserError(
-      "Unexpected",
-      `the log ${path}: ${messageOf(error)}`,
-      "set KMSFS_LOG to another directory",
-    );
-  }
+  const outcome = await answer;
+  if ("error" in outcome) throw reported(outcome.error, config.log);
 }
 
 function unlockMessage({ header }: OpenedVolume): UnlockMessage {
@@ -172,22 +123,6 @@ function unlockMessage({ header }: OpenedVolume): UnlockMessage {
   };
   checkUnlock(message);
   return message;
-}
-
-/** The daemon's one line; an error of our own when it ends without. */
-function readReport(daemon: ChildProcess, report: Duplex): Promise<Report> {
-  return new Promise((done) => {
-    const lines = new LineReader();
-    const silent = (why: string): void =>
-      done({ error: { code: "EngineFailed", message: `the daemon ended before the mount was up${why}` } });
-    report.on("data", (chunk: Buffer) => {
-      const [line] = lines.push(chunk);
-      if (line !== undefined) done(JSON.parse(line) as Report);
-    });
-    report.on("error", () => undefined);
-    report.on("close", () => silent(""));
-    daemon.on("error", (error) => silent(`: ${messageOf(error)}`));
-  });
 }
 
 function reported(

@@ -111,8 +111,8 @@ function entryPath(parent: OpenDirectory, stored: string): Buffer {
   return Buffer.from(`/proc/self/fd/${parent.fd}/${stored}`, "latin1");
 }
 
-/** The authentic record among an inode's attributes. */
-function recordOf(volume: Volume, type: InodeType, raw: RawXattrs): InodeRecord {
+/** The authentic record among an inode's attributes. Throws a DamageError. */
+export function recordOf(volume: Volume, type: InodeType, raw: RawXattrs): InodeRecord {
   const owned = type === "file" || type === "directory";
   const name = owned ? "user.kmsfs" : "trusted.kmsfs";
   const present = [raw.get(name), raw.get(`${name}.new`)].filter((bytes) => bytes !== undefined);
@@ -134,7 +134,7 @@ function firstAuthentic<T>(attempts: readonly (() => T)[]): T {
   throw damage[0] ?? new DamageError("record", "the inode has no record");
 }
 
-function foundInode(type: InodeType, stats: BigIntStats, raw: RawXattrs): FoundInode {
+export function foundInode(type: InodeType, stats: BigIntStats, raw: RawXattrs): FoundInode {
   return {
     type,
     mode: Number(stats.mode & 0o7777n),
@@ -164,7 +164,7 @@ const FILE_TYPES = new Map<bigint, InodeType>([
   [0o060000n, "blockdev"],
 ]);
 
-function typeOf(stats: BigIntStats): InodeType {
+export function typeOf(stats: BigIntStats): InodeType {
   const type = FILE_TYPES.get(stats.mode & 0o170000n);
   if (type === undefined) throw new Error(`stat gave the mode ${stats.mode}`);
   return type;

@@ -1,6 +1,6 @@
 import { Cursor, isZero, u64 } from "./bytes.js";
 import { DamageError } from "./errors.js";
-import { HEADER_LENGTH } from "./geometry.js";
+import { type Geometry, HEADER_LENGTH } from "./geometry.js";
 import { type Entry, parseEntry } from "./header.js";
 import { mac, sameBytes, type VolumeKeys } from "./keys.js";
 import { openGcm } from "./seal.js";
@@ -12,6 +12,8 @@ export const FIRST_RECORD = 4096;
 export const RECORD_UNIT = 512;
 const MAC_LENGTH = 16;
 const MAX_HANDLE = 128;
+/** Of the numbers in segment headers. */
+const NUMBER_LIMIT = 1n << 62n;
 
 export interface SegmentHeader {
   readonly sequence: bigint;
@@ -37,10 +39,15 @@ export function openSegmentHeader(
     mac(keys.logMacKey(), MAC_LENGTH, bytes.subarray(0, 496)),
   );
   if (!authentic || !bytes.subarray(8, 24).equals(uuid)) return undefined;
+  const sequence = bytes.readBigUInt64LE(24);
+  const firstCommit = bytes.readBigUInt64LE(32);
+  const checkpointed = bytes.readBigUInt64LE(40);
+  if (sequence === 0n || firstCommit === 0n) return undefined;
+  if ([sequence, firstCommit, checkpointed].some((number) => number >= NUMBER_LIMIT)) return undefined;
   return {
-    sequence: bytes.readBigUInt64LE(24),
-    firstCommit: bytes.readBigUInt64LE(32),
-    checkpointed: bytes.readBigUInt64LE(40),
+    sequence,
+    firstCommit,
+    checkpointed,
     generation: bytes.readBigUInt64LE(48),
     salt: bytes.subarray(56, 88),
     previousMac: bytes.subarray(88, 104),
@@ -58,12 +65,17 @@ export interface RecordFrame {
   readonly bytes: Buffer;
 }
 
+/** The length that a record at `at` in a segment's bytes claims to have; 0 where none begins. */
+export function claimedLength(segment: Buffer, at: number): number {
+  if (at + RECORD_UNIT > segment.length || segment.toString("latin1", at + 16, at + 20) !== "kCR1") return 0;
+  const length = segment.readUInt32LE(at + 20);
+  return length % RECORD_UNIT === 0 && at + length <= segment.length ? length : 0;
+}
+
 /** The record at `at` in a segment's bytes; undefined when none that authenticates begins there. */
 export function openFrame(segmentKey: Uint8Array, segment: Buffer, at: number): RecordFrame | undefined {
-  if (at + RECORD_UNIT > segment.length || segment.toString("latin1", at + 16, at + 20) !== "kCR1")
-    return undefined;
-  const length = segment.readUInt32LE(at + 20);
-  if (length === 0 || length % RECORD_UNIT !== 0 || at + length > segment.length) return undefined;
+  const length = claimedLength(segment, at);
+  if (length === 0) return undefined;
   const bytes = segment.subarray(at, at + length);
   const number = bytes.readBigUInt64LE(24);
   const tag = bytes.subarray(0, MAC_LENGTH);
@@ -103,8 +115,8 @@ export interface CommitBody {
   readonly images: readonly ImageSlice[];
 }
 
-/** The commit in an authentic record (docs/format.md §9). Throws a DamageError where it is not well formed. */
-export function parseCommit(frame: RecordFrame): CommitBody {
+/** The commit in an authentic record (docs/format.md §9). Throws a DamageError where it is not one that a file can have. */
+export function parseCommit(frame: RecordFrame, geometry: Geometry): CommitBody {
   const cursor = new Cursor(frame.bytes, "log", `log record ${frame.number}`, 56);
   // Copies: a commit outlives the bytes of its segment.
   const fileId = Buffer.from(cursor.take(16));
@@ -130,7 +142,12 @@ export function parseCommit(frame: RecordFrame): CommitBody {
     return { ...slice, at };
   });
   const hasHeader = images.some((image) => image.home === 0n && BigInt(image.length) === HEADER_LENGTH);
-  if (!hasHeader || physicalLength < HEADER_LENGTH || !isZero(cursor.take(cursor.left)))
+  const end = geometry.physicalLength(geometry.maxSize);
+  const fits =
+    physicalLength <= end &&
+    images.every(({ home, length }) => home <= end && BigInt(length) <= geometry.block) &&
+    straight.every(({ index, length }) => isBlock(geometry, index, length));
+  if (!hasHeader || !fits || physicalLength < HEADER_LENGTH || !isZero(cursor.take(cursor.left)))
     throw malformed(frame);
   return { fileId, mtime: flags & 1 ? mtime : undefined, physicalLength, punched, straight, images };
 }
@@ -142,6 +159,11 @@ function takeStraight(frame: RecordFrame, cursor: Cursor): StraightBlock {
   const entry = parseEntry(Buffer.from(cursor.take(32)));
   if (entry === undefined) throw malformed(frame);
   return { index, length, entry };
+}
+
+/** What it says is read and multiplied: it must not be more than a block of some file has. */
+function isBlock(geometry: Geometry, index: bigint, length: number): boolean {
+  return index < geometry.blocks(geometry.maxSize) && length > 0 && BigInt(length) <= geometry.block;
 }
 
 function times<T>(count: number, make: () => T): T[] {

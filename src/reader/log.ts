@@ -2,9 +2,11 @@ import { lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 
 import { DamageError } from "./errors.js";
+import type { Geometry } from "./geometry.js";
 import type { VolumeKeys } from "./keys.js";
 import {
   type CommitBody,
+  claimedLength,
   FIRST_RECORD,
   openFrame,
   openSegmentHeader,
@@ -40,6 +42,12 @@ interface Segment extends SegmentHeader {
 }
 
 /**
+ * What looks like records behind the end of the log and is none may come to this many times the segment (§9): each claim
+ * costs reading all that it claims, and somebody could write one into every sector.
+ */
+const CLAIMS = 8;
+
+/**
  * Reads the commit log in the directory `logDirectory` (docs/format.md §9). `segmentSize` in bytes. Throws a
  * DamageError when records are missing that were durable, or no segment is valid.
  */
@@ -48,13 +56,24 @@ export function readLog(
   uuid: Uint8Array,
   logDirectory: string,
   segmentSize: number,
+  geometry: Geometry,
 ): CommitLog {
   const segments = validSegments(keys, uuid, logDirectory);
   const chain = chainOf(segments);
   const checkpointed = chain.at(-1)?.checkpointed ?? 0n;
-  const reading = new Reading(segments, segmentSize);
+  const reading = new Reading(segments, segmentSize, geometry);
   const commits = reading.run(chain).filter((commit) => commit.number > checkpointed);
   return { commits, durable: reading.durable, checkpointed, droppedTail: reading.droppedTail };
+}
+
+/**
+ * Whether any segment was ever used. Of a first mount that died, segments without a header are left (docs/format.md §9, rule
+ * 1).
+ */
+export function logIsBegun(directory: string): boolean {
+  return segmentNames(directory).some((name) =>
+    readStart(join(directory, name), SEGMENT_HEADER_LENGTH).some((byte) => byte !== 0),
+  );
 }
 
 function validSegments(keys: VolumeKeys, uuid: Uint8Array, directory: string): Segment[] {
@@ -112,6 +131,7 @@ class Reading {
   constructor(
     private readonly segments: readonly Segment[],
     private readonly segmentSize: number,
+    private readonly geometry: Geometry,
   ) {
     for (const segment of segments) this.#noteDurable(segment.checkpointed);
   }
@@ -149,7 +169,7 @@ class Reading {
       const frame = openFrame(segment.key, bytes, offset);
       if (frame === undefined || frame.number !== number || !frame.previousMac.equals(previousMac)) break;
       this.#noteDurable(frame.durable);
-      this.#commits.push({ number, segment: segment.path, offset, ...parseCommit(frame) });
+      this.#commits.push({ number, segment: segment.path, offset, ...parseCommit(frame, this.geometry) });
       previousMac = Buffer.from(frame.mac);
       this.#lastMac = previousMac;
       offset += frame.bytes.length;
@@ -171,7 +191,13 @@ class Reading {
   }
 
   #scan(segment: Segment, bytes: Buffer, from: number): void {
+    let claims = CLAIMS * bytes.length;
     for (let at = from; at + RECORD_UNIT <= bytes.length; at += RECORD_UNIT) {
+      claims -= claimedLength(bytes, at);
+      if (claims < 0) {
+        const what = `segment ${segment.sequence} of the commit log holds more claims of records than it has room for`;
+        throw new DamageError("log", what);
+      }
       const frame = openFrame(segment.key, bytes, at);
       if (frame === undefined) continue;
       this.droppedTail = true;

@@ -95,6 +95,11 @@ export class SealedFile {
     return this.header?.size ?? 0n;
   }
 
+  /** Number of the commit that wrote the header; undefined for a file so new that it has none. */
+  get commit(): bigint | undefined {
+    return this.header?.commit;
+  }
+
   /** Every block of the file; a node that does not open is one damage that stands for all that it covers. */
   async *walk(): AsyncGenerator<Found> {
     if (this.header === undefined) return;

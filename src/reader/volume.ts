@@ -6,7 +6,7 @@ import { DamageError, systemCode } from "./errors.js";
 import { commitsByFile, type Folded, fold } from "./fold.js";
 import { Geometry } from "./geometry.js";
 import { sameBytes, VolumeKeys } from "./keys.js";
-import { type Commit, type CommitLog, readLog } from "./log.js";
+import { type Commit, type CommitLog, logIsBegun, readLog } from "./log.js";
 import { MAX_SEALED_TARGET, openTarget } from "./names.js";
 import type { InodeRecord } from "./record.js";
 import { type BlockSource, LocalSource, readSmallFile } from "./source.js";
@@ -37,7 +37,7 @@ export class Volume {
   readonly log: CommitLog | undefined;
   /** Why there is no `log`: files then stand as they are at home. */
   readonly logDamage: DamageError | undefined;
-  /** Made and never mounted since: there is no log, no record and no entry, and none is missing. */
+  /** Made, and no mount came far enough to use it: there is no log and no entry, and none is missing. */
   readonly unused: boolean;
   readonly #commits: Map<string, Commit[]>;
   readonly #control: string;
@@ -58,7 +58,7 @@ export class Volume {
     this.#control = join(backing, ".kmsfs");
     this.rootStats = statSync(backing, { bigint: true });
     const directory = join(this.#control, "log");
-    this.unused = isEmpty(backing, [".kmsfs", "lost+found"]) && isEmpty(directory, []);
+    this.unused = isEmpty(backing, [".kmsfs", "lost+found"]) && !logIsBegun(directory);
     const log = this.unused ? undefined : this.#readLog(directory, parameters.log.segmentSize);
     this.logDamage = log instanceof DamageError ? log : undefined;
     this.log = log instanceof DamageError ? undefined : log;
@@ -67,7 +67,7 @@ export class Volume {
 
   #readLog(directory: string, segmentSize: number): CommitLog | DamageError {
     try {
-      return readLog(this.keys, this.id, directory, segmentSize);
+      return readLog(this.keys, this.id, directory, segmentSize, this.geometry);
     } catch (error) {
       if (error instanceof DamageError) return error;
       throw error;

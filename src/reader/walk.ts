@@ -25,8 +25,13 @@ export interface Visitor {
   leave(directory: Node): Promise<void>;
   /** Anything but a directory. */
   visit(node: Node): Promise<void>;
-  /** Something in a directory that is no entry of the volume, or cannot be read. */
-  stray(place: string, error: DamageError): void;
+  /**
+   * Something in a directory that is no entry of the volume, or cannot be read. `stored`: its name in the backing directory
+   * that was entered last; undefined for that directory itself.
+   */
+  stray(place: string, error: DamageError, stored?: string): void;
+  /** A name of the backing directory entered last that readers pass over: a temporary one, or a sidecar. */
+  aside?(stored: string, kind: "temporary" | "sidecar"): void;
 }
 
 /** Visits everything in the volume, each directory's names in the order of their stored bytes. */
@@ -61,7 +66,10 @@ class Walk {
   async #contents(directory: Directory): Promise<void> {
     for (const stored of readdirSync(throughDescriptor(directory.fd), "latin1").sort()) {
       const kind = storedKind(stored);
-      if (kind === "temporary" || kind === "sidecar") continue;
+      if (kind === "temporary" || kind === "sidecar") {
+        this.visitor.aside?.(stored, kind);
+        continue;
+      }
       if (kind === "foreign") {
         if (!isPartOfRoot(directory, stored))
           this.#stray(directory, stored, new DamageError("foreign", FOREIGN_NAME));
@@ -77,7 +85,7 @@ class Walk {
   }
 
   #stray(directory: Directory, stored: string, error: DamageError): void {
-    this.visitor.stray(`${directory.place}/${sealedPlace(stored)}`, error);
+    this.visitor.stray(`${directory.place}/${sealedPlace(stored)}`, error, stored);
   }
 
   async #entry(parent: Directory, stored: string, long: boolean): Promise<void> {

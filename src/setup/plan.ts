@@ -27,6 +27,7 @@ const HELPER_NAMES = ["mount.kmsfs", "mount.fuse.kmsfs", "umount.kmsfs", "umount
 /** The command as the files of the package spell it. */
 const WRITTEN_COMMAND = "/usr/bin/kmsfs";
 
+const MAIN = "dist/cli/main.js";
 const UNIT = /\.(service|socket|target|timer|path|slice)$/;
 
 /** Helpers for mount(8), units, manual pages and completions. */
@@ -44,8 +45,11 @@ export function planFiles({ prefix, command, packageDir, node }: Places): Planne
 
 /** What units call where they would not find Node. */
 export function planLauncher(prefix: string, node: string, packageDir: string): PlannedFile {
-  const script = join(packageDir, "dist/cli/main.js");
-  return { path: join(prefix, "lib/kmsfs/kmsfs"), content: launcher(node, script), mode: 0o755 };
+  return {
+    path: join(prefix, "lib/kmsfs/kmsfs"),
+    content: launcher(node, join(packageDir, MAIN)),
+    mode: 0o755,
+  };
 }
 
 /** The helper looks for Node in the PATH; with a path of Node's, what it would do is written out. */
@@ -54,9 +58,8 @@ function helper(path: string, packageDir: string, node: string | undefined): Pla
   // Debian's policy, 10.5: relative within one top-level directory
   const near = path.startsWith("/usr/") && target.startsWith("/usr/");
   if (node === undefined) return { path, link: near ? relative(dirname(path), target) : target };
-  const name = basename(path);
-  const program = name.startsWith("umount") ? "umount" : "mount";
-  return { path, content: launcher(node, join(packageDir, `dist/helper/${program}.js`), name), mode: 0o755 };
+  const command = basename(path).startsWith("umount") ? "umount-helper" : "mount-helper";
+  return { path, content: launcher(node, join(packageDir, MAIN), command), mode: 0o755 };
 }
 
 function launcher(...words: readonly string[]): Buffer {

@@ -16,14 +16,13 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
-import { createInterface } from "node:readline";
 import { errnoOf, messageOf, UserError } from "../errors.js";
 import { DIGEST_BYTES, Digests } from "./blocks.js";
 
 const LINE = /^(\d{1,10}) ([A-Za-z0-9+/]{43}=)$/;
 const END = /^end (\d{1,10}) ([0-9a-f]{64})$/;
-/** A first line of more than this is none of ours. */
-const MAX_HEADER = 65_536;
+/** A line of more bytes than this is none of ours. */
+const MAX_LINE = 65_536;
 
 export function digestLine(index: number, digest: Buffer): string {
   return `${index} ${digest.toString("base64")}\n`;
@@ -53,18 +52,20 @@ export async function readManifestFile(
   let digests: Digests | undefined;
   let end: RegExpExecArray | null = null;
   try {
-    const lines = createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY });
-    for await (const line of lines) {
-      if (end !== null) throw damaged("it goes on after its end");
-      if (digests === undefined) {
-        header = parseJson(line);
-        digests = new Digests(blocksOf(header));
-      } else {
-        end = END.exec(line);
-        if (end !== null) continue;
-        if (!take(digests, line)) throw damaged(`"${line.slice(0, 60)}" is no line of it`);
+    for await (const { lines, rest } of linesOf(path)) {
+      if (rest.length > MAX_LINE) throw damaged("it has a line that is too long");
+      for (const line of lines) {
+        if (end !== null) throw damaged("it goes on after its end");
+        if (digests === undefined) {
+          header = parseJson(line);
+          digests = new Digests(blocksOf(header));
+        } else {
+          end = END.exec(line);
+          if (end !== null) continue;
+          if (!take(digests, line)) throw damaged(`"${line.slice(0, 60)}" is no line of it`);
+        }
+        hash.update(`${line}\n`, "latin1");
       }
-      hash.update(`${line}\n`);
     }
   } catch (error) {
     if (errnoOf(error) === "ENOENT") return undefined;
@@ -162,25 +163,37 @@ export async function readJournalFile(
   let header: unknown;
   let digests: Digests | undefined;
   let wholeBytes = 0;
-  let rest = "";
   try {
-    for await (const chunk of createReadStream(path, { encoding: "latin1", highWaterMark: 1 << 20 })) {
-      const lines = (rest + String(chunk)).split("\n");
-      rest = lines.pop() ?? "";
+    for await (const { lines, rest } of linesOf(path)) {
       for (const line of lines) {
         if (digests === undefined) {
-          header = line.length > MAX_HEADER ? undefined : parseJson(line);
+          header = line.length > MAX_LINE ? undefined : parseJson(line);
           if (header === undefined) return undefined;
           digests = new Digests(blocksOf(header));
         } else take(digests, line);
         wholeBytes += line.length + 1;
       }
+      // No journal goes on so: what is whole ends here.
+      if (rest.length > MAX_LINE) break;
     }
   } catch (error) {
     if (errnoOf(error) === "ENOENT") return undefined;
     throw error;
   }
   return digests === undefined ? undefined : { header, digests, wholeBytes };
+}
+
+/**
+ * The lines that each piece of a file completes, and what is left at its end, one character a byte. Whoever reads stops
+ * where that grows too long.
+ */
+async function* linesOf(path: string): AsyncGenerator<{ lines: string[]; rest: string }> {
+  let rest = "";
+  for await (const chunk of createReadStream(path, { encoding: "latin1", highWaterMark: 1 << 20 })) {
+    const lines = (rest + String(chunk)).split("\n");
+    rest = lines.pop() ?? "";
+    yield { lines, rest };
+  }
 }
 
 function take(digests: Digests, line: string): boolean {
@@ -194,7 +207,7 @@ function take(digests: Digests, line: string): boolean {
 
 function parseJson(line: string): unknown {
   try {
-    return JSON.parse(line);
+    return JSON.parse(Buffer.from(line, "latin1").toString("utf8"));
   } catch {
     return undefined;
   }

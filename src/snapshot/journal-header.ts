@@ -1,4 +1,4 @@
-import { isVolumeGib } from "./manifest.js";
+import { isImageBytes, isTextOrNull, isVolumeGib } from "./manifest.js";
 
 /** What a journal's first line says: all that StartSnapshot is told must be the same again. */
 export interface JournalHeader {
@@ -22,7 +22,12 @@ export function isJournalHeader(value: unknown): value is JournalHeader {
     value !== null &&
     header.kind === "kmsfs snapshot push" &&
     header.version === 1 &&
+    typeof header.source === "string" &&
     isVolumeGib(header.volumeGib) &&
+    isImageBytes(header.bytes, header.volumeGib) &&
+    isTextOrNull(header.parent) &&
+    Array.isArray(header.tags) &&
+    typeof header.region === "string" &&
     typeof header.clientToken === "string" &&
     typeof header.description === "string" &&
     typeof header.started === "string"

@@ -36,9 +36,23 @@ function isHeader(value: unknown): value is ManifestHeader {
     header.kind === "kmsfs snapshot manifest" &&
     header.version === 1 &&
     typeof header.snapshot === "string" &&
+    typeof header.region === "string" &&
     isVolumeGib(header.volumeGib) &&
-    typeof header.created === "string"
+    (header.bytes === null || isImageBytes(header.bytes, header.volumeGib)) &&
+    isTextOrNull(header.source) &&
+    isTextOrNull(header.parent) &&
+    typeof header.created === "string" &&
+    Number.isSafeInteger(header.written)
   );
+}
+
+export function isTextOrNull(value: unknown): value is string | null {
+  return value === null || typeof value === "string";
+}
+
+/** Bytes of an image that a volume of so many GiB holds. */
+export function isImageBytes(value: unknown, gib: number): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0 && value <= gib * GIB;
 }
 
 export function isVolumeGib(value: unknown): value is number {

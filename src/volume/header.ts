@@ -166,10 +166,14 @@ function digest(raw: unknown, what: string): string {
 function macOf(body: HeaderBody, domainKey: Buffer): Buffer {
   const key = subkey(domainKey, body.uuid, "header", 32);
   try {
-    return createHmac("sha256", key).update(canonicalBytes(body)).digest();
+    return macUnder(body, key);
   } finally {
     key.fill(0);
   }
+}
+
+function macUnder(body: HeaderBody, headerKey: Uint8Array): Buffer {
+  return createHmac("sha256", headerKey).update(canonicalBytes(body)).digest();
 }
 
 /** The bytes of volume.json for this header, with its MAC. */
@@ -187,4 +191,10 @@ export function commits(header: HeaderBody, domainKey: Buffer): boolean {
 export function authenticates(header: VolumeHeader, domainKey: Buffer): boolean {
   const { mac, ...body } = header;
   return timingSafeEqual(macOf(body, domainKey), Buffer.from(mac, "base64"));
+}
+
+/** The same, for who has the volume's subkey `header` alone. */
+export function authenticatesUnder(header: VolumeHeader, headerKey: Uint8Array): boolean {
+  const { mac, ...body } = header;
+  return timingSafeEqual(macUnder(body, headerKey), Buffer.from(mac, "base64"));
 }

@@ -29,6 +29,8 @@ export interface OpenOptions {
   readonly usePreviousHeader?: boolean | undefined;
   /** Do without this slot: it is to go */
   readonly exceptSlot?: number | undefined;
+  /** Given the header as soon as it is read: nothing of it is verified yet */
+  readonly onHeader?: ((header: VolumeHeader) => void) | undefined;
   /** Told, in one line, that KMS does not answer yet */
   readonly onWaiting?: ((line: string) => void) | undefined;
   /** Told, in one line, what went wrong beside the opening */
@@ -62,6 +64,7 @@ export async function openVolume(backing: string, options: OpenOptions): Promise
     if (error instanceof UserError) await tellOfUnreadable(error, place, options);
     throw error;
   }
+  options.onHeader?.(header);
   const audit = new Auditor(auditSettings(), header.uuid, options.onWarning ?? (() => undefined));
   const failed: AuditEvent[] = [];
   let opened: Unlocked;
@@ -98,17 +101,10 @@ export async function openVolume(backing: string, options: OpenOptions): Promise
     }
     audit.sign(AuditSession.of(dk, header.uuid));
     await audit.record(...failed, unlocked(opened, options));
-    if (options.purpose === "read") return { header, dk, slot, audit, warnings: [] };
-    const current = previous ? await putBack(header, dk, pin, paths) : header;
-    const warnings = await raisePin(pin, current, slot, place);
-    if (previous) {
-      warnings.push(
-        `volume.json was put back from generation ${header.generation}, as generation ${current.generation}`,
-      );
-      const detail = { header: "put back", from: header.generation, generation: current.generation };
-      await audit.tell({ event: "recovery", outcome: "ok", detail });
-    }
-    return { header: current, dk, slot, audit, warnings };
+    const found = { header, dk, slot, audit, warnings: [] };
+    if (options.purpose === "read") return found;
+    if (previous) return { ...found, ...(await putBackPrevious(backing, found)) };
+    return { ...found, warnings: await raisePin(pin, header, slot, place) };
   } catch (error) {
     dk.fill(0);
     await audit.close();
@@ -137,6 +133,25 @@ async function tellThatOf(
   await audit.tell(event);
   await audit.close();
   return true;
+}
+
+/**
+ * Makes volume.json out of the volume.json.bak that `opened` is: a new generation, the pin raised, a line in the audit
+ * chain. Throws UserError when it cannot be written.
+ */
+export async function putBackPrevious(
+  backing: string,
+  { header, dk, slot, audit }: OpenedVolume,
+): Promise<Pick<OpenedVolume, "header" | "warnings">> {
+  const [paths, place] = [await findVolume(backing), await realpath(backing)];
+  const pin = await readPin(header.uuid);
+  const current = await putBack(header, dk, pin, paths);
+  const warnings = await raisePin(pin, current, slot, place);
+  const [from, generation] = [header.generation, current.generation];
+  warnings.push(`volume.json was put back from generation ${from}, as generation ${generation}`);
+  const detail = { header: "put back", from, generation };
+  await audit.tell({ event: "recovery", outcome: "ok", detail });
+  return { header: current, warnings };
 }
 
 /** Why a header is not what somebody with the key wrote, or undefined. */

@@ -100,10 +100,7 @@ export async function replaceHeader(paths: VolumePaths, bytes: Buffer, previous:
   await removeIfThere(paths.newHeader);
   await removeIfThere(freshPrevious);
   await writeFlushed(paths.newHeader, bytes);
-  if (previous === "new") {
-    await writeFlushed(freshPrevious, bytes);
-    await rename(freshPrevious, paths.previousHeader);
-  }
+  if (previous === "new") await replaceWhole(freshPrevious, bytes, paths.previousHeader);
   if (previous === "replaced") {
     await link(paths.header, freshPrevious);
     await rename(freshPrevious, paths.previousHeader);
@@ -112,6 +109,19 @@ export async function replaceHeader(paths: VolumePaths, bytes: Buffer, previous:
   }
   await rename(paths.newHeader, paths.header);
   await syncDirectory(paths.control);
+}
+
+/** Writes volume.json.bak anew, as a copy of volume.json, which is `bytes`. Under the header's lock. */
+export async function replacePreviousHeader(paths: VolumePaths, bytes: Buffer): Promise<void> {
+  const fresh = `${paths.previousHeader}.new`;
+  await removeIfThere(fresh);
+  await replaceWhole(fresh, bytes, paths.previousHeader);
+  await syncDirectory(paths.control);
+}
+
+async function replaceWhole(fresh: string, bytes: Buffer, path: string): Promise<void> {
+  await writeFlushed(fresh, bytes);
+  await rename(fresh, path);
 }
 
 /** How long one who changes the header waits for another one to be done. */

@@ -13,6 +13,7 @@ import {
   writeSync,
 } from "node:fs";
 import t from "tap";
+import { MAIN } from "../support/run-kmsfs.js";
 import { kill, TestVolume } from "../support/test-volume.js";
 import { describeTree, writeTree } from "../support/tree.js";
 import { until } from "../support/until.js";
@@ -200,9 +201,7 @@ t.test("a read-only mount reads and refuses to write", async (t) => {
 
 t.test("in the foreground the command stays until a signal, and leaves a whole volume", async (t) => {
   const volume = await TestVolume.make(t);
-  const { fileURLToPath } = await import("node:url");
-  const main = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
-  const child = spawn(process.execPath, [main, "mount", volume.backing, volume.dir, "--foreground"], {
+  const child = spawn(process.execPath, [MAIN, "mount", volume.backing, volume.dir, "--foreground"], {
     env: volume.env,
     stdio: ["ignore", "ignore", "pipe"],
   });

@@ -15,6 +15,7 @@ import {
 import t, { type Test } from "tap";
 import { editHeader } from "../support/headers.js";
 import type { Outcome } from "../support/run-kmsfs.js";
+import { MAIN } from "../support/run-kmsfs.js";
 import { TestVolume } from "../support/test-volume.js";
 
 /** Everything below a directory but the logs: names, types, modes, times of change, content. */
@@ -148,11 +149,9 @@ t.test("a backing file system without extended attributes is refused at init", a
 
 t.test("an argument that is not UTF-8 is refused and never taken for another one", async (t) => {
   const volume = TestVolume.bare(t);
-  const { fileURLToPath } = await import("node:url");
-  const main = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
   // Node's own spawn encodes arguments as UTF-8; the shell takes bytes.
   const script = '"$1" "$2" init "$3$(printf \'\\377\')" --keyfile "$4"';
-  const args = ["-c", script, "sh", process.execPath, main, volume.backing, volume.keyfile];
+  const args = ["-c", script, "sh", process.execPath, MAIN, volume.backing, volume.keyfile];
   const { status, stderr } = spawnSync("sh", args, { env: volume.env });
   t.equal(status, 2, stderr.toString());
   t.match(stderr.toString(), /^kmsfs: an argument is not UTF-8; [^\n]+$/m);
@@ -183,8 +182,6 @@ t.test("a volume on a read-only file system is mounted read-only or not at all",
 
 t.test("output that cannot be written is a failure", async (t) => {
   const volume = await TestVolume.make(t);
-  const { fileURLToPath } = await import("node:url");
-  const main = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
   const commands = [
     "status",
     "status --json",
@@ -194,7 +191,7 @@ t.test("output that cannot be written is a failure", async (t) => {
   ];
   for (const command of commands) {
     const script = `exec "$1" "$2" ${command} > /dev/full`;
-    const { status, stderr } = spawnSync("sh", ["-c", script, "sh", process.execPath, main], {
+    const { status, stderr } = spawnSync("sh", ["-c", script, "sh", process.execPath, MAIN], {
       env: volume.env,
     });
     t.equal(status, 1, command);
@@ -202,14 +199,12 @@ t.test("output that cannot be written is a failure", async (t) => {
   }
   // A reader that has seen enough is no failure.
   const script = '"$1" "$2" status --json | true; exit 0';
-  const { stderr } = spawnSync("sh", ["-c", script, "sh", process.execPath, main], { env: volume.env });
+  const { stderr } = spawnSync("sh", ["-c", script, "sh", process.execPath, MAIN], { env: volume.env });
   t.notMatch(stderr.toString(), /standard output|unexpected/);
 });
 
 t.test("users other than root are told so", async (t) => {
   const volume = TestVolume.bare(t);
-  const { fileURLToPath } = await import("node:url");
-  const main = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
   // A run directory that is there, and closed to them.
   mkdirSync(volume.scratch.file("run"), { mode: 0o700 });
   chmodSync(volume.scratch.path, 0o755);
@@ -218,7 +213,7 @@ t.test("users other than root are told so", async (t) => {
     [["status"], /^kmsfs: \S+ tells of mounts and is root's alone; run it as root$/m],
   ];
   for (const [args, line] of cases) {
-    const { status, stderr } = spawnSync(process.execPath, [main, ...args], {
+    const { status, stderr } = spawnSync(process.execPath, [MAIN, ...args], {
       uid: 65534,
       gid: 65534,
       env: volume.env,

@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import t, { type Test } from "tap";
 import { editHeader } from "../support/headers.js";
 import { KmsStandin } from "../support/kms-standin.js";
+import { MAIN } from "../support/run-kmsfs.js";
 import { TestVolume } from "../support/test-volume.js";
 
 /** A mounted volume with a key in a KMS of its own. */
@@ -73,12 +74,11 @@ t.test("waiting for KMS ends at once when it is told to, and leaves nothing moun
   ] as const) {
     const asked = kms.requests.length;
     const settings = Object.entries(volume.env).map(([name, value]) => `${name}=${value}`);
-    const main = new URL("../../src/cli/main.js", import.meta.url).pathname;
     const args = [
       "-i",
       ...settings,
       process.execPath,
-      main,
+      MAIN,
       "mount",
       volume.backing,
       volume.dir,

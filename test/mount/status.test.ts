@@ -13,6 +13,7 @@ import {
   writeSync,
 } from "node:fs";
 import t, { type Test } from "tap";
+import { MAIN } from "../support/run-kmsfs.js";
 import { smallDisk } from "../support/small-disk.js";
 import { TestVolume } from "../support/test-volume.js";
 import { until } from "../support/until.js";
@@ -60,8 +61,7 @@ t.test("--watch on a terminal draws in place, and Ctrl-C ends it", async (t) => 
   const volume = await TestVolume.make(t);
   await volume.up(t);
   const settings = Object.entries(volume.env).map(([name, value]) => `${name}=${value}`);
-  const main = new URL("../../src/cli/main.js", import.meta.url).pathname;
-  const command = `exec env -i ${settings.join(" ")} ${process.execPath} ${main} status --watch --interval 1`;
+  const command = `exec env -i ${settings.join(" ")} ${process.execPath} ${MAIN} status --watch --interval 1`;
   // A terminal of script(1)'s, whose own input passes on what is typed.
   const child = spawn("script", ["-qec", command, "/dev/null"], { stdio: ["pipe", "pipe", "inherit"] });
   const terminal = watch(t, child);
@@ -78,11 +78,10 @@ t.test("what cannot be printed is one line and a code; a reader that has enough 
   const volume = await TestVolume.make(t);
   await volume.up(t);
   const settings = Object.entries(volume.env).map(([name, value]) => `${name}=${value}`);
-  const main = new URL("../../src/cli/main.js", import.meta.url).pathname;
   const shell = (script: string) =>
     spawnSync(
       "env",
-      ["-i", ...settings, "bash", "-c", `kmsfs() { "${process.execPath}" "${main}" "$@"; }\n${script}`],
+      ["-i", ...settings, "bash", "-c", `kmsfs() { "${process.execPath}" "${MAIN}" "$@"; }\n${script}`],
       {
         encoding: "utf8",
       },

@@ -3,14 +3,13 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import t, { type Test } from "tap";
 import { ExitCode } from "../../src/cli/exit-codes.js";
 import { packageRoot } from "../../src/package-root.js";
+import { MAIN } from "../support/run-kmsfs.js";
 import { TestVolume } from "../support/test-volume.js";
 import { until } from "../support/until.js";
 
-const MAIN = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
 const UNIT = join(packageRoot(), "systemd/kmsfs@.service");
 
 interface Message {

@@ -60,7 +60,6 @@ t.test("the package holds what it needs", (t) => {
     "native/engine/src/main.rs",
     "scripts/build-engine.sh",
     "scripts/mount.kmsfs",
-    "dist/helper/mount.js",
     "systemd/kmsfs@.service",
     "share/man/man1/kmsfs.1",
     "share/man/man8/mount.kmsfs.8",
@@ -96,9 +95,9 @@ t.test("and nothing else: no tests, no build directory, no sources of TypeScript
   t.end();
 });
 
-t.test("every crate of the engine is named with its licence", (t) => {
+t.test("every crate of the engine, and each package in the bundle, is named with its licence", (t) => {
   const notices = readFileSync(join(packageRoot(), "THIRD-PARTY-NOTICES.txt"), "utf8");
-  for (const name of ["aws-lc-rs", "aws-lc-sys", "rustix", "The GNU C Library"]) {
+  for (const name of ["aws-lc-rs", "aws-lc-sys", "rustix", "The GNU C Library", "yargs", "cliui"]) {
     t.match(notices, new RegExp(`^${name}.*\\(.+\\)`, "m"));
   }
   t.end();

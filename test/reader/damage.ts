@@ -3,16 +3,22 @@
 import { randomBytes } from "node:crypto";
 import { copyFileSync, readFileSync, renameSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Blocks, FixtureVolume, run, setXattr, xattrOf } from "./fixture.js";
+import { type Blocks, type FixtureInode, FixtureVolume, run, setXattr, xattrOf } from "./fixture.js";
 
 /** A volume with everything in it, and handles on the parts to tamper with. */
 export function everything(blockSize = 4096) {
   const v = new FixtureVolume(blockSize);
+  return everythingIn(v, v.root);
+}
+
+/** The same in a directory of a volume; `small` leaves out what takes time to walk over. */
+export function everythingIn(v: FixtureVolume, top: FixtureInode, small = false) {
+  const { blockSize } = v;
   const B = BigInt(blockSize);
-  const dir = v.directory(v.root, "dir", 0o750);
+  const dir = v.directory(top, "dir", 0o750);
   const files = {
-    empty: v.file(v.root, "empty", Buffer.alloc(0)),
-    one: v.file(v.root, "one", Buffer.from("1")),
+    empty: v.file(top, "empty", Buffer.alloc(0)),
+    one: v.file(top, "one", Buffer.from("1")),
     direct: v.file(dir, "direct", randomBytes(3 * blockSize + 5)),
     s1: v.file(dir, "s1", randomBytes(114 * blockSize)),
     other: v.file(dir, "other", randomBytes(3 * blockSize + 5)),
@@ -21,18 +27,18 @@ export function everything(blockSize = 4096) {
   for (const k of [1, 2, 3, 4, 5]) far.set(v.geometry.first(k) + 1n, randomBytes(blockSize));
   const size = v.geometry.first(5) * B + 2n * B;
   // ext4 ends a file at 16 TiB: larger blocks stop short of S5.
-  const fits = v.geometry.physicalLength(size) < 2n ** 43n;
+  const fits = !small && v.geometry.physicalLength(size) < 2n ** 43n;
   const sparse = fits ? v.sparse(dir, "sparse", size, far) : v.sparse(dir, "sparse", 10n * B, new Map());
   const long = v.file(dir, "l".repeat(255), Buffer.from("long"));
-  v.link(v.root, "hard", files.one);
-  const link = v.symlink(v.root, "link", "../elsewhere");
+  v.link(top, "hard", files.one);
+  const link = v.symlink(top, "link", "../elsewhere");
   const longLink = v.symlink(dir, "long link", "t".repeat(3000));
   const fifo = v.special(dir, "fifo", "fifo");
   const device = v.special(dir, "null", "chardev", { major: 1, minor: 300 });
   v.xattr(files.direct, "user.color", Buffer.from("blue"));
   v.xattr(dir, "user.empty", Buffer.alloc(0));
   v.xattr(link, "security.label", randomBytes(40));
-  return { v, dir, files, sparse, long, link, longLink, fifo, device };
+  return { v, top, dir, files, sparse, long, link, longLink, fifo, device };
 }
 
 export type Everything = ReturnType<typeof everything>;

@@ -287,12 +287,31 @@ export function xattrOf(path: string, name: string): Buffer | undefined {
   return hex === undefined ? undefined : Buffer.from(hex, "hex");
 }
 
+/** Lines of setfattr --restore that wait; undefined where attributes are set at once. */
+let waiting: string[] | undefined;
+
+/** Runs `work`, whose attributes are set together at its end: a process for each takes its time. */
+export function settingTogether<T>(work: () => T): T {
+  waiting = [];
+  try {
+    const result = work();
+    run("setfattr", ["-h", "--restore=-"], waiting.join(""));
+    return result;
+  } finally {
+    waiting = undefined;
+  }
+}
+
 export function setXattr(path: string, name: string, value: Buffer): void {
+  if (waiting !== undefined) {
+    waiting.push(`# file: ${path}\n${name}=0x${value.toString("hex")}\n\n`);
+    return;
+  }
   run("setfattr", ["-h", "-n", name, "-v", `0x${value.toString("hex")}`, "--", path]);
 }
 
-export function run(tool: string, args: readonly string[]): string {
-  const result = spawnSync(tool, args, { encoding: "utf8" });
+export function run(tool: string, args: readonly string[], input = ""): string {
+  const result = spawnSync(tool, args, { encoding: "utf8", input });
   if (result.status !== 0) throw new Error(`${tool} ${args.join(" ")}: ${result.error ?? result.stderr}`);
   return result.stdout;
 }

@@ -326,7 +326,7 @@ t.test("segments of any bytes are read without a crash", async (t) => {
     bytes[at] = (bytes[at] ?? 0) ^ (1 << (i % 8));
     writeFileSync(record.path, bytes.subarray(0, i % 3 === 0 ? at + 1 : bytes.length));
     try {
-      readLog(v.keys, v.root.id, directory, SEGMENT_SIZE);
+      readLog(v.keys, v.root.id, directory, SEGMENT_SIZE, v.geometry);
     } catch (error) {
       t.match(error, { name: "DamageError" });
     }

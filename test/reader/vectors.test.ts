@@ -124,7 +124,7 @@ t.test("the segment and the records of the vectors open to their inputs", async 
     if (frame === undefined) throw new Error("the record does not open");
     t.equal(`${frame.number}`, wanted.number);
     t.equal(`${frame.durable}`, wanted.durable);
-    const commit = parseCommit(frame);
+    const commit = parseCommit(frame, new Geometry(4096));
     t.same(commit.fileId, bytes(wanted.fileId));
     t.equal(`${commit.physicalLength}`, wanted.physicalLength);
     t.equal(`${commit.mtime?.seconds}`, `${wanted.mtime?.seconds}`);

@@ -1,5 +1,6 @@
 /** `kmsfs setup`: what it puts on a machine, and that it leaves alone what is not its own. */
 
+import { spawnSync } from "node:child_process";
 import {
   appendFileSync,
   existsSync,
@@ -84,7 +85,11 @@ t.test("without a command on the services' PATH they call a launcher that needs 
   t.match(launcher, /dist\/cli\/main\.js' "\$@"\n$/);
   const helper = readFileSync(join(root, "sbin/umount.fuse.kmsfs"), "utf8");
   t.match(helper, process.execPath);
-  t.match(helper, /dist\/helper\/umount\.js' 'umount\.fuse\.kmsfs' "\$@"\n$/);
+  t.match(helper, /dist\/cli\/main\.js' 'umount-helper' "\$@"\n$/);
+  // It is umount(8)'s helper that answers, not a program that does nothing.
+  const run = spawnSync(join(root, "sbin/umount.fuse.kmsfs"), ["/nowhere"], { encoding: "utf8" });
+  t.match(run.stderr, /^umount\.kmsfs: \/nowhere: /);
+  t.not(run.status, 0);
 });
 
 t.test("a file of somebody else's stops it before anything is written", async (t) => {

@@ -2,11 +2,12 @@
 
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { ExitCode } from "../../src/cli/exit-codes.js";
+import { packageRoot } from "../../src/package-root.js";
 
-const MAIN = join(dirname(fileURLToPath(import.meta.url)), "../../src/cli/main.js");
+/** The command as it is installed. */
+export const MAIN = join(packageRoot(), "dist/cli/main.js");
 
 export interface Outcome {
   readonly status: number | null;

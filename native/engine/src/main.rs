@@ -1,6 +1,8 @@
 //! kmsfs-engine: serves one mount of one volume. Started by the daemon of `kmsfs mount` (docs/engine-protocol.md) with
 //! its channels on descriptors 3 and 4 and /dev/fuse on 5.
 
+#[cfg(test)]
+mod channel_tests;
 mod control;
 mod descriptors;
 mod failure;

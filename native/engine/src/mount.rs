@@ -179,7 +179,7 @@ impl Handler for Watcher {
             counters: self.state.session.snapshot().into_iter().chain(counters).chain(flags).collect(),
             latency_bounds: histogram::BOUNDS.to_vec(),
             latencies: self.state.session.latencies().into_iter().chain(latencies).map(named).collect(),
-            failure: volume.and_then(|volume| volume.files().failure()),
+            failure: volume.and_then(|volume| volume.files().failure().or_else(|| volume.files().trouble())),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Memory for plaintext: mapped once, locked where the limit allows, kept out of core dumps, wiped at the end.
 
+use crate::wipe::wipe;
 use std::io;
 use std::ptr::NonNull;
-use zeroize::Zeroize;
 
 /// `slots` pieces of `slot_len` bytes. Access is by slot number; the caller keeps users of a slot apart.
 pub struct Arena {
@@ -46,8 +46,8 @@ impl Arena {
     pub fn locked(&self) -> bool {
         self.locked
     }
-    pub fn slots(&self) -> usize {
-        self.slots
+    pub fn slot_len(&self) -> usize {
+        self.slot_len
     }
     pub fn slot(&self, n: usize) -> &[u8] {
         assert!(n < self.slots);
@@ -64,7 +64,7 @@ impl Arena {
 impl Drop for Arena {
     fn drop(&mut self) {
         for n in 0..self.slots {
-            self.slot_mut(n).zeroize();
+            wipe(self.slot_mut(n));
         }
         // SAFETY: unmaps exactly what `new` mapped; no borrow outlives self.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.slot_len * self.slots) };

@@ -2,7 +2,7 @@
 //! Knows the backing store through [`store`] alone.
 
 mod arena;
-mod cache;
+pub mod cache;
 pub mod error;
 mod file;
 pub mod histogram;
@@ -15,7 +15,9 @@ mod recovery;
 mod scratch;
 mod shared;
 pub mod store;
+mod sync;
 mod volume;
+mod wipe;
 
 pub use error::{Error, Result};
 pub use file::{Checked, File, Medium};

@@ -1,17 +1,23 @@
 //! A store in memory, for tests of the layers above: homes, a log, and a power switch.
 
 use crate::store::{FileId, Handle, Home, RootIdentity, Segment, Store};
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
 const PAGE: u64 = 4096;
+/// The longest home, as on a file system of its own.
+const MAX_LEN: u64 = 1 << 46;
 
-/// Bytes of a sparse file: absent pages are zero.
+fn fits(len: u64) -> io::Result<()> {
+    (len <= MAX_LEN).then_some(()).ok_or_else(|| io::Error::from_raw_os_error(libc::EFBIG))
+}
+
+/// Bytes of a sparse file: absent pages are zero. Copies share pages until they are written.
 #[derive(Default, Clone)]
 pub struct Sparse {
-    pages: BTreeMap<u64, Vec<u8>>,
+    pages: BTreeMap<u64, Arc<Vec<u8>>>,
     len: u64,
 }
 
@@ -53,15 +59,15 @@ impl Sparse {
     }
     pub fn write(&mut self, offset: u64, buf: &[u8]) {
         for (page, within, piece) in Self::pieces(offset, buf.len()) {
-            let data = self.pages.entry(page).or_insert_with(|| vec![0; PAGE as usize]);
-            data[within..within + piece.len()].copy_from_slice(&buf[piece]);
+            let data = self.pages.entry(page).or_insert_with(|| Arc::new(vec![0; PAGE as usize]));
+            Arc::make_mut(data)[within..within + piece.len()].copy_from_slice(&buf[piece]);
         }
         self.len = self.len.max(offset + buf.len() as u64);
     }
     pub fn set_len(&mut self, len: u64) {
         self.pages.split_off(&len.div_ceil(PAGE));
         if let Some(last) = self.pages.get_mut(&(len / PAGE)) {
-            last[(len % PAGE) as usize..].fill(0);
+            Arc::make_mut(last)[(len % PAGE) as usize..].fill(0);
         }
         self.len = len;
     }
@@ -77,7 +83,7 @@ impl Sparse {
             if from == 0 && to == PAGE {
                 self.pages.remove(&page);
             } else if let Some(data) = self.pages.get_mut(&page).filter(|_| from < to) {
-                data[from as usize..to as usize].fill(0);
+                Arc::make_mut(data)[from as usize..to as usize].fill(0);
             }
         }
     }
@@ -111,10 +117,12 @@ impl Home for MemoryHome {
         Ok(self.inode.lock().data.read(offset, buf))
     }
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        fits(offset.saturating_add(buf.len() as u64))?;
         self.inode.lock().data.write(offset, buf);
         Ok(())
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
+        fits(len)?;
         self.inode.lock().data.set_len(len);
         Ok(())
     }
@@ -144,7 +152,8 @@ impl Home for MemoryHome {
     }
 }
 
-struct MemorySegment(Mutex<Vec<u8>>);
+/// Copies share the bytes until they are written.
+struct MemorySegment(Mutex<Arc<Vec<u8>>>);
 
 impl Segment for MemorySegment {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
@@ -157,7 +166,7 @@ impl Segment for MemorySegment {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let mut data = self.0.lock();
         let from = offset as usize;
-        let bytes = data.get_mut(from..from + buf.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let bytes = Arc::make_mut(&mut data).get_mut(from..from + buf.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         bytes.copy_from_slice(buf);
         Ok(())
     }
@@ -194,7 +203,7 @@ impl MemoryStore {
     pub fn with_segment<R>(&self, slot: usize, f: impl FnOnce(&mut Vec<u8>) -> R) -> Option<R> {
         let segment = self.segments.lock().get(slot).cloned()?;
         let mut data = segment.0.lock();
-        Some(f(&mut data))
+        Some(f(Arc::make_mut(&mut data)))
     }
     /// A copy of everything as it is at this moment: what a process that dies now leaves behind.
     pub fn snapshot(&self) -> MemoryStore {
@@ -226,7 +235,7 @@ impl Store for MemoryStore {
     fn segments(&self, count: u32, size: u64) -> io::Result<Vec<Arc<dyn Segment>>> {
         let mut segments = self.segments.lock();
         while segments.len() < count as usize {
-            segments.push(Arc::new(MemorySegment(Mutex::new(vec![0; size as usize]))));
+            segments.push(Arc::new(MemorySegment(Mutex::new(Arc::new(vec![0; size as usize])))));
         }
         Ok(segments.iter().map(|s| s.clone() as Arc<dyn Segment>).collect())
     }
@@ -234,6 +243,6 @@ impl Store for MemoryStore {
         Ok(())
     }
     fn max_home_len(&self) -> u64 {
-        1 << 46
+        MAX_LEN
     }
 }

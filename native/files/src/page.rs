@@ -1,7 +1,7 @@
 //! Plaintext of one block or node on the heap, wiped when dropped.
 
+use crate::wipe::wipe;
 use std::ops::{Deref, DerefMut};
-use zeroize::Zeroize;
 
 /// Bytes that never outlive their use in readable form. The engine locks its whole address space where it may.
 pub struct Page(Box<[u8]>);
@@ -9,6 +9,9 @@ pub struct Page(Box<[u8]>);
 impl Page {
     pub fn zeroed(len: usize) -> Self {
         Page(vec![0; len].into_boxed_slice())
+    }
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        Page(bytes.into())
     }
 }
 
@@ -27,6 +30,6 @@ impl DerefMut for Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        self.0.zeroize();
+        wipe(&mut self.0);
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::memory::MemoryStore;
 use crate::store::{FileId, Handle, Home, RootIdentity, Segment, Store};
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
@@ -58,6 +58,28 @@ pub enum Op {
     SyncAll,
 }
 
+impl Op {
+    /// Changes what the file system itself keeps of a home; a growing write changes the length.
+    fn is_metadata(&self) -> bool {
+        matches!(
+            self,
+            Op::Write { grows: true, .. }
+                | Op::SetLen { .. }
+                | Op::Punch { .. }
+                | Op::Mtime { .. }
+                | Op::Growing { .. }
+        )
+    }
+}
+
+/// What was not flushed at some moment.
+pub struct Unflushed {
+    /// Writes: the number of the operation, and how many sectors it has.
+    pub writes: Vec<(usize, usize)>,
+    /// Moments up to which metadata may be there, oldest first: the last is the moment itself.
+    pub metadata: Vec<usize>,
+}
+
 /// Records what is done to a store in memory.
 pub struct RecordingStore {
     base: MemoryStore,
@@ -80,6 +102,34 @@ impl RecordingStore {
     pub fn home(&self, id: &FileId) -> Option<Arc<dyn Home>> {
         let inner = self.live.home(id)?;
         Some(Arc::new(RecordedHome { inner: Arc::new(inner), ops: self.ops.clone() }))
+    }
+
+    /// What a loss of power after `cut` operations may take.
+    pub fn unflushed(&self, cut: usize) -> Unflushed {
+        let ops = self.ops.lock();
+        let flushed = Flushed::by(&ops[..cut]);
+        let mut writes = Vec::new();
+        let mut metadata = Vec::new();
+        for (i, op) in ops[..cut].iter().enumerate() {
+            let (data, through) = match op {
+                Op::Write { id, data, .. } => (data, flushed.homes.get(id)),
+                Op::Segment { slot, data, .. } => (data, flushed.segments.get(slot)),
+                _ => {
+                    if i >= flushed.metadata && op.is_metadata() {
+                        metadata.push(i);
+                    }
+                    continue;
+                }
+            };
+            if through.is_none_or(|f| i >= *f) {
+                writes.push((i, data.len().div_ceil(SECTOR)));
+                if i >= flushed.metadata && op.is_metadata() {
+                    metadata.push(i);
+                }
+            }
+        }
+        metadata.push(cut);
+        Unflushed { writes, metadata }
     }
 
     /// What a loss of power after `cut` operations leaves. Of metadata that was not flushed, what came after the first

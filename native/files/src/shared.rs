@@ -5,12 +5,12 @@ use crate::file::File;
 use crate::histogram::Histogram;
 use crate::log::Log;
 use crate::store::{FileId, Home, Store};
+use crate::sync::{AtomicBool, Condvar, Mutex};
 use crate::{Config, OnTamper, Tamper};
 use kmsfs_format::keys::DomainKeys;
 use kmsfs_format::layout::Layout;
-use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Tamper reports remembered, so that each is made once.

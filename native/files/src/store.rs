@@ -35,6 +35,12 @@ pub trait Home: Send + Sync {
     fn len(&self) -> io::Result<u64>;
     /// Fills `buf`; returns less than its length only at the end of the home.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Whether what is at `offset` can be read without waiting for a device. A store in memory never waits.
+    fn ready(&self, _offset: u64) -> bool {
+        true
+    }
+    /// The range will be read soon: the store may fetch it, and does not wait for it.
+    fn will_read(&self, _offset: u64, _len: u64) {}
     /// Writes all of `buf` or fails.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
     fn set_len(&self, len: u64) -> io::Result<()>;

@@ -9,12 +9,12 @@ use crate::log::Log;
 use crate::recovery::recover;
 use crate::shared::{Shared, Stats};
 use crate::store::{FileId, Home, Store};
+use crate::sync::{thread, AtomicBool, Condvar, Mutex};
 use crate::{Config, OnTamper, Recovery};
 use kmsfs_format::keys::DomainKeys;
 use kmsfs_format::layout::Layout;
-use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ const STRIPES: usize = 64;
 pub struct Files {
     shared: Arc<Shared>,
     loading: Vec<Mutex<()>>,
-    committer: Mutex<Option<std::thread::JoinHandle<()>>>,
+    committer: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
 impl Files {
@@ -38,7 +38,7 @@ impl Files {
     ) -> Result<(Arc<Files>, Recovery)> {
         let layout = Layout::new(config.block_shift).ok_or(Error::Errno(libc::EINVAL))?;
         let segments = store.segments(config.segment_count, config.segment_size)?;
-        let scanned = scan(&segments, config.segment_size, &keys, &config.uuid)?;
+        let scanned = scan(&segments, config.segment_size, layout, &keys, &config.uuid)?;
         if scanned.is_none() && !config.new_volume {
             return Err(Error::LogDamaged("it is empty, though the volume was in use".into()));
         }
@@ -75,7 +75,7 @@ impl Files {
         });
         if !files.shared.config.read_only && files.shared.config.commit_interval_ms > 0 {
             let shared = files.shared.clone();
-            let thread = std::thread::Builder::new().name("kmsfs-commit".into()).spawn(move || committer(&shared))?;
+            let thread = thread::Builder::new().name("kmsfs-commit".into()).spawn(move || committer(&shared))?;
             *files.committer.lock() = Some(thread);
         }
         Ok((files, recovery))
@@ -177,6 +177,11 @@ impl Files {
     /// Why nothing is written any more since the log or a home failed (docs/decisions/0006).
     pub fn failure(&self) -> Option<String> {
         self.shared.log.failure()
+    }
+
+    /// Why nothing could be committed when it was last tried; `None` once something is.
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.log.trouble()
     }
 
     /// Has `tell` called when the mount becomes read-only for a failure; at once when it is already. Once, at most.

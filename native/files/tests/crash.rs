@@ -6,12 +6,10 @@
 
 mod common;
 
-use common::{env, open, Random, BLOCK};
+use common::{env, file_hash, model_hash, open, Random, BLOCK};
 use kmsfs_files::memory::{MemoryStore, Sparse};
 use kmsfs_files::recording::{Op, RecordingStore};
 use kmsfs_files::{File, Files};
-use std::collections::hash_map::DefaultHasher;
-use std::hash::Hasher;
 use std::sync::Arc;
 
 const IDS: [[u8; 16]; 2] = [[1; 16], [2; 16]];
@@ -30,28 +28,6 @@ struct Subject {
     versions: Vec<Version>,
     /// (moment, version): from that moment on nothing older is left.
     synced: Vec<(usize, usize)>,
-}
-
-fn content(len: u64, read: impl Fn(u64, &mut [u8]) -> usize) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write_u64(len);
-    let mut buf = vec![0; 256 << 10];
-    let mut at = 0;
-    while at < len {
-        let n = read(at, &mut buf);
-        assert!(n > 0, "read ends at {at} of {len}");
-        hasher.write(&buf[..n]);
-        at += n as u64;
-    }
-    hasher.finish()
-}
-
-fn model_hash(model: &Sparse) -> u64 {
-    content(model.len(), |at, buf| model.read(at, buf))
-}
-
-fn file_hash(file: &File) -> u64 {
-    content(file.size(), |at, buf| file.read(at, buf).unwrap())
 }
 
 struct Session {

@@ -352,6 +352,22 @@ fn after_a_failed_flush_fsync_keeps_failing_and_the_mount_is_read_only() {
 }
 
 #[test]
+fn a_log_that_cannot_be_written_is_told_for_as_long_as_it_is_so() {
+    let (store, files, file) = faulty();
+    file.write(0, b"abc").unwrap();
+    assert_eq!(files.trouble(), None);
+    store.faults.0.lock().fault = Some((Kind::LogWrite, 0, usize::MAX, libc::EIO));
+    for _ in 0..2 {
+        assert_eq!(file.sync(false).unwrap_err().errno(), libc::EIO);
+        assert!(files.trouble().unwrap().starts_with("the log cannot be written: "));
+    }
+    assert!(!files.read_only());
+    store.faults.0.lock().fault = None;
+    file.sync(false).unwrap();
+    assert_eq!(files.trouble(), None);
+}
+
+#[test]
 fn a_failed_checkpoint_makes_the_mount_read_only_and_a_remount_recovers() {
     let (store, files, file) = faulty();
     file.write(0, b"abc").unwrap();

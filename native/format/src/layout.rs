@@ -152,7 +152,7 @@ impl Layout {
         self.home(last) + (size - (last << self.shift))
     }
     /// The largest size: all five subtrees full, or `MAX_SIZE`.
-    fn largest(&self) -> u64 {
+    pub fn largest(&self) -> u64 {
         self.subtree(SUBTREES).0.saturating_add(self.covers(SUBTREES as u8)).saturating_mul(self.block()).min(MAX_SIZE)
     }
     /// The size that maps to a physical length; `None` where none does (docs/format.md §5).

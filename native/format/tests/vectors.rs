@@ -184,7 +184,8 @@ fn segments_and_records_are_those_of_the_vectors() {
         let borrowed: Vec<(u64, &[u8])> = images.iter().map(|(home, bytes)| (*home, bytes.as_slice())).collect();
         let record = unhex(&v["record"]);
         let previous = array(&v["previousMac"]);
-        let built = Builder::new(&commit, &borrowed).finish(commit.number, commit.durable_through, &previous, &key);
+        let mut builder = Builder::new(&commit, &borrowed);
+        let built = builder.finish(commit.number, commit.durable_through, &previous, &key);
         assert!(built.unwrap().0 == record);
 
         let read = commit::read(&record, &key).unwrap();

@@ -2,7 +2,7 @@
 
 use crate::abi;
 use kmsfs_namespace::ops::NodeId;
-use rustix::event::{poll, PollFd, PollFlags};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno as Os;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// How often an unmounted descriptor is asked whether it has been mounted by now.
 const MOUNT_POLL: Duration = Duration::from_millis(2);
+/// How long a connection that said it was aborted gets to be over, before it is read again.
+const ABORT_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 /// A pause before asking again when the kernel is out of memory.
 const MEMORY_PAUSE: Duration = Duration::from_millis(10);
 
@@ -21,7 +23,7 @@ pub enum Received {
     Request(usize),
     /// The file system is unmounted: there will be no more requests.
     Unmounted,
-    /// The connection was aborted (umount -f, /sys/fs/fuse/connections): there will be no more requests.
+    /// The connection was aborted (/sys/fs/fuse/connections): there will be no more requests.
     Aborted,
     /// No mount has been made of the descriptor.
     NotMounted,
@@ -32,8 +34,15 @@ impl Device {
         Device(fd)
     }
 
-    /// Waits for one request. This is the place where a thread would poll for a while before it sleeps.
+    /// Whether a request, or the end, waits to be read.
+    pub fn pending(&self) -> bool {
+        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Waits for one request.
     pub fn receive(&self, buffer: &mut [u8]) -> Result<Received, Os> {
+        let mut over = false;
         loop {
             match rustix::io::read(&self.0, &mut *buffer) {
                 // The end of what is no /dev/fuse: a socket, as in tests.
@@ -44,7 +53,10 @@ impl Device {
                 Err(Os::AGAIN) => wait_readable(self.0.as_fd())?,
                 Err(Os::NOMEM) => thread::sleep(MEMORY_PAUSE),
                 Err(Os::NODEV | Os::NOTCONN) => return Ok(Received::Unmounted),
-                Err(Os::CONNABORTED) => return Ok(Received::Aborted),
+                // A read that took a request while the file system was being unmounted says so too. Only of a connection
+                // that is over before it is asked does the kernel tell which it was: ENODEV or this.
+                Err(Os::CONNABORTED) if over => return Ok(Received::Aborted),
+                Err(Os::CONNABORTED) => over = self.is_over()?,
                 Err(Os::PERM) => return Ok(Received::NotMounted),
                 Err(other) => return Err(other),
             }
@@ -101,6 +113,16 @@ impl Device {
         notice[0..8].copy_from_slice(&node.0.to_ne_bytes());
         // ENOENT: the kernel does not hold the file. Others are of a connection that is gone.
         let _ = self.send(&message);
+    }
+
+    /// Whether the kernel will give no more requests: /dev/fuse polls as an error then, and only then.
+    fn is_over(&self) -> Result<bool, Os> {
+        let mut fds = [PollFd::new(&self.0, PollFlags::empty())];
+        match poll(&mut fds, Some(&ABORT_WAIT)) {
+            Ok(_) => Ok(fds.iter().any(|fd| fd.revents().intersects(PollFlags::ERR | PollFlags::HUP))),
+            Err(Os::INTR) => Ok(false),
+            Err(other) => Err(other),
+        }
     }
 
     fn send(&self, message: &[u8]) -> Result<(), Os> {

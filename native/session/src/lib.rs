@@ -4,10 +4,13 @@
 mod abi;
 mod buffer;
 mod counters;
+mod cpu_clock;
+mod crew;
 mod device;
 mod dispatch;
 mod fields;
 mod init;
+mod keeper;
 mod reply;
 mod request;
 mod seeker;

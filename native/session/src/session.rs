@@ -2,9 +2,12 @@
 
 use crate::abi::{self, opcode};
 use crate::counters::Counters;
+use crate::cpu_clock::CpuClock;
+use crate::crew::Crew;
 use crate::device::{Device, Received};
 use crate::dispatch::Context;
 use crate::init::{Offer, Verdict, Wanted};
+use crate::keeper;
 use crate::reply::{Lifetimes, Reply};
 use crate::request::Header;
 use crate::seeker;
@@ -16,7 +19,7 @@ use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::AtomicBool;
-use std::sync::{mpsc, Arc};
+use std::sync::{mpsc, Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -131,8 +134,20 @@ fn serve_requests(device: Device, fs: &dyn FileSystem, mut options: Options) -> 
     };
     // Allocated before anything is served: later there may be no memory.
     let others: Vec<Worker> = (1..options.threads).map(|_| Worker::new()).collect();
+    let crew = Crew::new(options.threads);
+    let processors = keeper::processors();
+    let clocks: Vec<OnceLock<CpuClock>> = processors.iter().map(|_| OnceLock::new()).collect();
     thread::scope(|scope| {
-        let (device, context) = (&device, &context);
+        let (device, context, crew, clocks) = (&device, &context, &crew, &clocks);
+        let watch = thread::Builder::new().name("fuse-watch".to_owned());
+        // Without the watch nobody is parked, and there is nobody for keepers to call.
+        if options.threads > 1 && watch.spawn_scoped(scope, move || crew.watch(clocks)).is_ok() {
+            for (processor, clock) in processors.into_iter().zip(clocks) {
+                let keeper = thread::Builder::new().name(format!("fuse-idle-{processor}"));
+                // One that cannot be had leaves its processor to sleep.
+                let _ = keeper.spawn_scoped(scope, move || keeper::run(crew, device, processor, clock));
+            }
+        }
         // The seeker ends when the last sender is gone: with the threads' own.
         let (seek, seeks) = mpsc::channel();
         let seeker = thread::Builder::new().name("fuse-seek".to_owned());
@@ -143,10 +158,11 @@ fn serve_requests(device: Device, fs: &dyn FileSystem, mut options: Options) -> 
             .enumerate()
             .map_while(|(n, mut worker)| {
                 let (name, seek) = (format!("fuse-{}", n + 1), seek.clone());
-                thread::Builder::new().name(name).spawn_scoped(scope, move || worker.run(device, context, seek)).ok()
+                let thread = thread::Builder::new().name(name);
+                thread.spawn_scoped(scope, move || worker.run(device, context, (crew, n + 1), seek)).ok()
             })
             .collect();
-        let mut result = first.run(device, context, seek);
+        let mut result = first.run(device, context, (crew, 0), seek);
         for thread in spawned {
             let ended = thread.join().unwrap_or(Ok(Ended::Unmounted));
             result = result.and(ended);

@@ -2,6 +2,7 @@
 
 use crate::abi::{self, opcode};
 use crate::buffer::Buffer;
+use crate::crew::Crew;
 use crate::device::{Device, Received};
 use crate::dispatch::{dispatch, Answer, Context};
 use crate::reply::Reply;
@@ -33,24 +34,45 @@ impl Worker {
         (self.request.bytes(), self.reply.bytes())
     }
 
-    /// Serves until there is nothing more to serve. `seek` is where seeks go that wait for dirty pages.
-    pub fn run(&mut self, device: &Device, context: &Context<'_>, seek: Option<Sender<Seek>>) -> Result<Ended> {
+    /// Serves from `seat` of the crew until there is nothing more to serve. `seek` is where seeks go that wait for dirty
+    /// pages.
+    pub fn run(
+        &mut self,
+        device: &Device,
+        context: &Context<'_>,
+        (crew, seat): (&Crew, usize),
+        seek: Option<Sender<Seek>>,
+    ) -> Result<Ended> {
         let (request, message) = self.buffers();
-        loop {
-            match device.receive(request).map_err(|e| Error::Device(e.into()))? {
-                Received::Request(length) => {
+        crew.join(seat);
+        let ended = loop {
+            crew.rest(seat);
+            match device.receive(request) {
+                Ok(Received::Request(length)) => {
+                    let received = Instant::now();
+                    crew.took(seat, received);
                     let request = request.get(..length).unwrap_or_default();
-                    serve_one(device, context, seek.as_ref(), request, message);
+                    serve_one(device, context, seek.as_ref(), received, request, message);
+                    crew.served(seat);
                 }
-                Received::Unmounted | Received::NotMounted => return Ok(Ended::Unmounted),
-                Received::Aborted => return Ok(Ended::Aborted),
+                Ok(Received::Unmounted | Received::NotMounted) => break Ok(Ended::Unmounted),
+                Ok(Received::Aborted) => break Ok(Ended::Aborted),
+                Err(e) => break Err(Error::Device(e.into())),
             }
-        }
+        };
+        crew.end();
+        ended
     }
 }
 
-fn serve_one(device: &Device, context: &Context<'_>, seek: Option<&Sender<Seek>>, request: &[u8], message: &mut [u8]) {
-    let received = Instant::now();
+fn serve_one(
+    device: &Device,
+    context: &Context<'_>,
+    seek: Option<&Sender<Seek>>,
+    received: Instant,
+    request: &[u8],
+    message: &mut [u8],
+) {
     let Some((header, body)) = Header::parse(request) else {
         context.counters.malformed();
         return;

@@ -1,5 +1,5 @@
 //! A session serving a real mount, used through the kernel.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "support/memory.rs"]
 mod memory;
@@ -17,7 +17,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::{mpsc, Arc};
+use std::time::Duration;
 
 fn mounted(options: Options) -> Option<(Arc<Memory>, Mount)> {
     let memory = Arc::new(Memory::new());
@@ -331,6 +332,31 @@ fn a_panic_is_that_requests_eio_and_nothing_more() {
     fs::write(mount.at("fine"), b"fine").unwrap();
     assert_eq!(mount.unmount().unwrap(), Ended::Unmounted);
     assert_eq!(memory.destroyed.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn requests_that_wait_for_each_other_are_all_taken_by_as_many_threads() {
+    const READERS: usize = 6;
+    let memory = Arc::new(Memory::expecting(READERS));
+    let Some(mount) = Mount::new(memory, Options { threads: READERS, ..Options::default() }) else { return };
+    fs::write(mount.at("together"), [1; 10]).unwrap();
+    let (done, all) = mpsc::channel();
+    // Once when few requests came before, and once more after the threads were parked again.
+    for round in 0..20 {
+        for _ in 0..READERS {
+            let (name, done) = (mount.at("together"), done.clone());
+            std::thread::spawn(move || {
+                let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(name).unwrap();
+                done.send(file.read_at(&mut [0; 4096], 0).unwrap()).unwrap();
+            });
+        }
+        for _ in 0..READERS {
+            let read = all.recv_timeout(Duration::from_secs(120));
+            assert_eq!(read.unwrap_or_else(|_| panic!("round {round}: a read is never answered")), 10);
+        }
+        (0..500).for_each(|_| drop(fs::symlink_metadata(mount.at("nobody"))));
+    }
+    assert_eq!(mount.unmount().unwrap(), Ended::Unmounted);
 }
 
 #[test]

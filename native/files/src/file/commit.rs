@@ -8,7 +8,7 @@ use crate::log::{Appended, Appender};
 use crate::page::Page;
 use crate::scratch;
 use crate::volume;
-use kmsfs_format::block::{Entry, ENTRY_LEN};
+use kmsfs_format::block::{Entry, FileKey, ENTRY_LEN};
 use kmsfs_format::commit::{Builder, Commit, SECTOR};
 use kmsfs_format::header;
 use kmsfs_format::layout::HEADER_LEN;
@@ -19,15 +19,12 @@ use std::sync::Arc;
 /// Other files may fill the log again while this one waits for room; more rounds than this and it is really full.
 const ROUNDS: usize = 8;
 
-/// Sealed images for one record, in one piece of memory.
-#[derive(Default)]
-struct Sealed {
-    bytes: Vec<u8>,
-    /// Home, offset in `bytes`, length.
-    at: Vec<(u64, usize, usize)>,
-    /// What went in, to be kept in the sector cache.
-    plain: Vec<(Entry, CacheFrom)>,
-}
+/// A commit of more blocks than this is one of many in a row: the kernel's own cache serves who reads them again, and
+/// the sector cache keeps what is used.
+const CACHED_COMMIT: usize = 32;
+
+/// What went into a record, to be kept in the sector cache.
+type Plain = Vec<(Entry, CacheFrom)>;
 
 enum CacheFrom {
     Block(u64, usize),
@@ -115,12 +112,20 @@ impl File {
 
     fn append_record(self: &Arc<Self>, st: &mut State, appender: &mut Appender) -> Result<()> {
         let number = self.shared.log.next_number(appender);
-        let mut sealed = Sealed::default();
-        let key = self.sealing_key(st, (st.dirty.len() + st.nodes.len() + 1) as u64)?;
-        self.seal_blocks(st, &key, &mut sealed)?;
-        self.seal_nodes(st, &key, &mut sealed)?;
-        let mut page = [0u8; HEADER_LEN as usize];
-        header::seal(self.shared.layout, &self.id, &self.shared.keys.domain_id, number, &st.root, &key, &mut page)
+        let images = st.dirty.len() + st.nodes.len() + 1;
+        let block = self.shared.block();
+        // Nodes that turn out empty add a punched range each.
+        let punched = st.punched.len() + st.nodes.len();
+        let data = (images - 1) * block + HEADER_LEN as usize;
+        let mut record = Builder::begin(appender.memory(), punched, st.straight.len(), images, data);
+        // The header refers to all the others: its place comes first, its content last.
+        record.image(0, &[0; HEADER_LEN as usize], |_| Ok(())).map_err(io::Error::from)?;
+        let mut plain = Plain::new();
+        let key = self.sealing_key(st, images as u64)?;
+        self.seal_blocks(st, &key, &mut record, &mut plain)?;
+        self.seal_nodes(st, &key, &mut record, &mut plain)?;
+        let page = record.first_image().try_into().map_err(|_| Error::Errno(libc::EIO))?;
+        header::seal(self.shared.layout, &self.id, &self.shared.keys.domain_id, number, &st.root, &key, page)
             .map_err(io::Error::from)?;
 
         let handle = self.home.handle()?;
@@ -136,9 +141,7 @@ impl File {
             straight: st.straight.values().copied().collect(),
             images: Vec::new(),
         };
-        let mut images: Vec<(u64, &[u8])> = vec![(0, &page)];
-        images.extend(sealed.at.iter().map(|(home, at, len)| (*home, &sealed.bytes[*at..at + len])));
-        let record = Builder::new(&commit, &images);
+        record.lay_out(&commit);
         let placed: Vec<(u64, u64, u32)> = record.images().iter().map(|i| (i.home, u64::from(i.at), i.len)).collect();
         let len = record.record_len();
         let straight = (!st.straight.is_empty()).then(|| self.home.clone());
@@ -146,21 +149,21 @@ impl File {
         let appended = self.shared.log.append(appender, record, straight)?;
         self.shared.stats.commits.fetch_add(1, Ordering::Relaxed);
         self.shared.stats.logged_bytes.fetch_add(len as u64, Ordering::Relaxed);
-        self.committed(st, &commit, &appended, &placed, &sealed);
+        self.committed(st, &commit, &appended, &placed, &plain);
         Ok(())
     }
 
-    fn seal_blocks(&self, st: &mut State, key: &kmsfs_format::block::FileKey, out: &mut Sealed) -> Result<()> {
+    fn seal_blocks(&self, st: &mut State, key: &FileKey, record: &mut Builder, plain: &mut Plain) -> Result<()> {
         let layout = self.shared.layout;
         let mut entries = Vec::with_capacity(st.dirty.len());
         for (index, page) in &st.dirty {
             let stored = layout.stored_len(*index, st.root.size);
-            let at = out.bytes.len();
-            out.bytes.extend_from_slice(&page[..stored]);
-            let entry = key.seal(0, *index, &mut out.bytes[at..]).map_err(io::Error::from)?;
-            out.at.push((layout.home(*index), at, stored));
-            out.plain.push((entry, CacheFrom::Block(*index, stored)));
-            entries.push((*index, entry));
+            let sealed = record.image(layout.home(*index), &page[..stored], |image| key.seal(0, *index, image));
+            entries.push((*index, sealed.map_err(io::Error::from)?));
+        }
+        if entries.len() <= CACHED_COMMIT {
+            let stored = |index| CacheFrom::Block(index, layout.stored_len(index, st.root.size));
+            plain.extend(entries.iter().map(|(index, entry)| (*entry, stored(*index))));
         }
         for (index, entry) in entries {
             self.set_entry(st, index, entry);
@@ -169,7 +172,7 @@ impl File {
     }
 
     /// From level 1 up, so that a parent holds its children's new entries when it is sealed.
-    fn seal_nodes(&self, st: &mut State, key: &kmsfs_format::block::FileKey, out: &mut Sealed) -> Result<()> {
+    fn seal_nodes(&self, st: &mut State, key: &FileKey, record: &mut Builder, plain: &mut Plain) -> Result<()> {
         let layout = self.shared.layout;
         let mut nodes: Vec<(u8, u64)> = st.nodes.keys().copied().collect();
         nodes.sort_unstable();
@@ -181,11 +184,9 @@ impl File {
                 st.punched.insert(step.home, step.home + layout.block());
                 Entry::HOLE
             } else {
-                let at = out.bytes.len();
-                out.bytes.extend_from_slice(page);
-                let entry = key.seal(level, index, &mut out.bytes[at..]).map_err(io::Error::from)?;
-                out.at.push((step.home, at, self.shared.block()));
-                out.plain.push((entry, CacheFrom::Node(level, index)));
+                let sealed = record.image(step.home, page, |image| key.seal(level, index, image));
+                let entry = sealed.map_err(io::Error::from)?;
+                plain.push((entry, CacheFrom::Node(level, index)));
                 st.punched.remove(step.home, step.home + layout.block());
                 entry
             };
@@ -208,7 +209,7 @@ impl File {
         commit: &Commit,
         appended: &Appended,
         placed: &[(u64, u64, u32)],
-        sealed: &Sealed,
+        plain: &Plain,
     ) {
         let layout = self.shared.layout;
         st.images.split_off(&commit.physical);
@@ -229,7 +230,7 @@ impl File {
             st.images.insert(*home, image);
             st.committed_punches.remove(*home, home + layout.block());
         }
-        for (entry, from) in &sealed.plain {
+        for (entry, from) in plain {
             let page: Option<&Page> = match from {
                 CacheFrom::Block(index, _) => st.dirty.get(index),
                 CacheFrom::Node(level, index) => st.nodes.get(&(*level, *index)),

@@ -2,9 +2,9 @@
 
 use crate::error::Result;
 use crate::store::FileId;
+use crate::sync::Mutex;
 use kmsfs_format::block::FileKey;
 use kmsfs_format::keys::DomainKeys;
-use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
 

@@ -8,12 +8,11 @@ use crate::page::Page;
 use crate::ranges::RangeSet;
 use crate::shared::Shared;
 use crate::store::Home;
+use crate::sync::{AtomicBool, AtomicU64, Mutex, RwLock};
 use crate::Time;
 use kmsfs_format::header::{self, Root};
 use kmsfs_format::layout::HEADER_LEN;
-use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::Arc;
 
 /// What a pending log says of a file, for a mount that may not write it home.
@@ -73,6 +72,7 @@ impl File {
             id,
             home,
             keyring,
+            readers: Mutex::default(),
             commit: Mutex::new(()),
             state: RwLock::new(State {
                 root,

@@ -4,6 +4,7 @@
 //! while blocks are read, written and sealed: a reader must not see a block whose seal it does not know yet.
 //! Readers share it; another file has another.
 
+mod ahead;
 mod checkpoint;
 mod commit;
 mod keyring;
@@ -21,17 +22,18 @@ use crate::page::Page;
 use crate::ranges::RangeSet;
 use crate::shared::Shared;
 use crate::store::{FileId, Home};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, RwLock};
 use crate::Time;
 pub(crate) use load::{header_commit, Overlay};
 pub use scrub::{Checked, Medium};
 
+use ahead::Readers;
 use keyring::Keyring;
 use kmsfs_format::block::FileKey;
 use kmsfs_format::commit::Straight;
 use kmsfs_format::header::Root;
-use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -41,6 +43,7 @@ pub struct File {
     id: FileId,
     home: Arc<dyn Home>,
     keyring: Keyring,
+    readers: Mutex<Readers>,
     commit: Mutex<()>,
     state: RwLock<State>,
     /// Copy of the state's size, so that stat(2) waits for nobody.

@@ -14,6 +14,7 @@ const GROUP: u64 = 1 << 20;
 impl File {
     /// Fills `buf` from `offset`; less only at the end of the file.
     pub fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        self.read_ahead(offset, buf.len());
         let st = self.state.read();
         let n = st.root.size.saturating_sub(offset).min(buf.len() as u64) as usize;
         let buf = &mut buf[..n];
@@ -47,6 +48,7 @@ impl File {
         cached: bool,
     ) -> Result<()> {
         let layout = self.shared.layout;
+        let cache = &self.shared.cache;
         let sealed_at_home = |i: usize| {
             let index = first + i as u64;
             !entries[i].is_hole() && !st.dirty.contains_key(&index) && !st.images.contains_key(&layout.home(index))
@@ -58,24 +60,24 @@ impl File {
             let within = ((offset + at as u64) - (index << layout.shift())) as usize;
             let take = (self.shared.block() - within).min(buf.len() - at);
             let out = &mut buf[at..at + take];
+            let stored = layout.stored_len(index, st.root.size);
             if let Some(page) = st.dirty.get(&index) {
                 out.copy_from_slice(&page[within..within + take]);
             } else if entries[i].is_hole() {
                 out.fill(0);
-            } else if cached || !sealed_at_home(i) {
-                let stored = layout.stored_len(index, st.root.size);
-                if within == 0 && take == stored {
-                    self.read_block(st, index, &entries[i], out)?;
-                } else {
-                    let mut page = Page::zeroed(stored);
-                    self.read_block(st, index, &entries[i], &mut page)?;
-                    out.copy_from_slice(&page[within..within + take]);
-                }
+            } else if !sealed_at_home(i) {
+                let mut page = Page::zeroed(stored);
+                self.read_block(st, index, &entries[i], &mut page)?;
+                out.copy_from_slice(&page[within..within + take]);
             } else {
-                let run = (i..entries.len()).take_while(|j| sealed_at_home(*j)).count();
-                at = self.read_run(st, offset, index, &entries[i..i + run], buf, at)?;
-                i += run;
-                continue;
+                let mut copy = |plain: &[u8]| out.copy_from_slice(&plain[within..within + take]);
+                if !cached || cache.look(&entries[i], stored, &mut copy).is_none() {
+                    let missing = |j: &usize| sealed_at_home(*j) && !(cached && cache.holds(&entries[*j]));
+                    let run = 1 + (i + 1..entries.len()).take_while(missing).count();
+                    at = self.read_run(st, offset, index, &entries[i..i + run], buf, at, cached)?;
+                    i += run;
+                    continue;
+                }
             }
             at += take;
             i += 1;
@@ -83,7 +85,8 @@ impl File {
         Ok(())
     }
 
-    /// A run of sealed blocks at home, read at once. Returns how far `buf` is filled.
+    /// A run of sealed blocks at home, read at once. Returns how far `buf` is filled. `keep`: they go into the cache.
+    #[allow(clippy::too_many_arguments)]
     fn read_run(
         &self,
         st: &State,
@@ -92,6 +95,7 @@ impl File {
         entries: &[Entry],
         buf: &mut [u8],
         at: usize,
+        keep: bool,
     ) -> Result<usize> {
         let layout = self.shared.layout;
         let last = first + entries.len() as u64 - 1;
@@ -118,7 +122,11 @@ impl File {
                 let take = (stored - within).min(buf.len() - at);
                 let out = &mut buf[at..at + take];
                 let opened = if within == 0 && take == stored {
-                    key.open(0, index, entry, block, out)
+                    key.open(0, index, entry, block, out).map(|()| {
+                        if keep {
+                            self.shared.cache.put(entry, out);
+                        }
+                    })
                 } else {
                     let mut page = Page::zeroed(stored);
                     key.open(0, index, entry, block, &mut page).map(|()| {

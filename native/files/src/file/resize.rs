@@ -91,7 +91,7 @@ impl File {
         if !st.dirty.contains_key(&index) && self.entry(st, index)?.is_hole() {
             return Ok(());
         }
-        self.dirty_block(st, index, false)?[from..to].fill(0);
+        self.dirty_block(st, index)?[from..to].fill(0);
         Ok(())
     }
 

@@ -1,13 +1,18 @@
 //! Finding entries in a file's tree, and bringing the nodes above a block into memory before it changes.
 
 use super::{File, State};
+use crate::cache::Rank;
 use crate::error::{Error, Result};
 use crate::page::Page;
+use crate::scratch;
 use crate::Tamper;
 use kmsfs_format::block::Entry;
 use kmsfs_format::layout::{Step, DIRECT};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
+
+/// Who asks for more entries of a node at once is a scan: it comes here once.
+const SINGLE: u64 = 8;
 
 impl File {
     /// Reads what is sealed at `home` (from the log while it waits there) and opens it into `out`, whose length is the
@@ -21,17 +26,18 @@ impl File {
         entry: &Entry,
         out: &mut [u8],
     ) -> Result<()> {
-        let mut sealed = vec![0u8; out.len()];
-        match st.images.get(&at) {
-            Some(image) if image.len as usize == sealed.len() => image.read(&mut sealed)?,
-            _ => {
-                if self.home.read_at(&mut sealed, at)? < sealed.len() {
-                    return Err(self.damaged(level, index, "is cut off"));
+        scratch::with(out.len(), |sealed| {
+            match st.images.get(&at) {
+                Some(image) if image.len as usize == sealed.len() => image.read(sealed)?,
+                _ => {
+                    if self.home.read_at(sealed, at)? < sealed.len() {
+                        return Err(self.damaged(level, index, "is cut off"));
+                    }
                 }
             }
-        }
-        let key = self.keyring.get(entry.epoch())?;
-        key.open(level, index, entry, &sealed, out).map_err(|_| self.damaged(level, index, "does not authenticate"))
+            let key = self.keyring.get(entry.epoch())?;
+            key.open(level, index, entry, sealed, out).map_err(|_| self.damaged(level, index, "does not authenticate"))
+        })
     }
 
     pub(super) fn damaged(&self, level: u8, index: u64, what: &str) -> Error {
@@ -65,23 +71,29 @@ impl File {
         let path = self.shared.layout.path(first);
         let mut entry = st.root.subtrees[self.shared.layout.subtree_of(first) - 1];
         for step in path.steps() {
-            let loaded;
-            let node: &[u8] = match st.nodes.get(&(step.level, step.index)) {
-                Some(dirty) => dirty,
+            let mut pick = |node: &[u8]| {
+                if step.level == 1 {
+                    out.extend((step.slot..step.slot + n as usize).map(|slot| Entry::at(node, slot)));
+                }
+                Entry::at(node, step.slot)
+            };
+            entry = match st.nodes.get(&(step.level, step.index)) {
+                Some(dirty) => pick(dirty),
                 None if entry.is_hole() => {
                     out.resize(n as usize, Entry::HOLE);
                     return Ok(());
                 }
-                None => {
-                    loaded = self.node(st, step, &entry)?;
-                    &loaded
-                }
+                None => match self.shared.cache.look(&entry, self.shared.block(), &mut pick) {
+                    Some(below) => below,
+                    None => {
+                        let mut page = Page::zeroed(self.shared.block());
+                        self.open_sealed(st, step.level, step.index, step.home, &entry, &mut page)?;
+                        let single = step.level > 1 || n <= SINGLE;
+                        self.shared.cache.put_as(&entry, &page, if single { Rank::Node } else { Rank::Passing });
+                        pick(&page)
+                    }
+                },
             };
-            if step.level == 1 {
-                out.extend((step.slot..step.slot + n as usize).map(|slot| Entry::at(node, slot)));
-                return Ok(());
-            }
-            entry = Entry::at(node, step.slot);
         }
         Ok(())
     }
@@ -154,29 +166,49 @@ impl File {
         !st.freed.contains(home) && !st.freed_by.1.contains(home) && !st.images.contains_key(&home)
     }
 
-    /// The block in clear, writable, in the dirty set: loaded if it is sealed, zero if it is a hole. `overwrite`: all of it
-    /// will be written, so there is no need to read it. The caller has reserved the home of a hole.
-    pub(super) fn dirty_block<'a>(
-        self: &Arc<Self>,
-        st: &'a mut State,
-        index: u64,
-        overwrite: bool,
-    ) -> Result<&'a mut Page> {
+    /// The block in clear, writable, in the dirty set: loaded if it is sealed, zero if it is a hole. The caller has reserved
+    /// the home of a hole.
+    pub(super) fn dirty_block<'a>(self: &Arc<Self>, st: &'a mut State, index: u64) -> Result<&'a mut Page> {
         if !st.dirty.contains_key(&index) {
             self.materialize(st, index)?;
             let entry = self.entry(st, index)?;
             let mut page = Page::zeroed(self.shared.block());
-            if !entry.is_hole() && !overwrite {
+            if !entry.is_hole() {
                 let stored = self.shared.layout.stored_len(index, st.root.size);
                 self.read_block(st, index, &entry, &mut page[..stored])?;
             }
-            st.straight.remove(&index);
-            st.dirty.insert(index, page);
-            self.shared.stats.dirty_bytes.fetch_add(self.shared.block(), Ordering::Relaxed);
+            self.make_dirty(st, index, page);
         }
         st.changed = true;
         self.keep();
         st.dirty.get_mut(&index).ok_or(Error::Errno(libc::EIO))
+    }
+
+    /// A block as it is to be from now on, whatever it was; `data` may be the last one's, shorter than a block. As above
+    /// otherwise.
+    pub(super) fn replace_block(self: &Arc<Self>, st: &mut State, index: u64, data: &[u8]) -> Result<()> {
+        if let Some(page) = st.dirty.get_mut(&index) {
+            let (front, behind) = page.split_at_mut(data.len());
+            front.copy_from_slice(data);
+            behind.fill(0);
+            return Ok(());
+        }
+        self.materialize(st, index)?;
+        let page = if data.len() == self.shared.block() {
+            Page::copy_of(data)
+        } else {
+            let mut page = Page::zeroed(self.shared.block());
+            page[..data.len()].copy_from_slice(data);
+            page
+        };
+        self.make_dirty(st, index, page);
+        Ok(())
+    }
+
+    fn make_dirty(&self, st: &mut State, index: u64, page: Page) {
+        st.straight.remove(&index);
+        st.dirty.insert(index, page);
+        self.shared.stats.dirty_bytes.fetch_add(self.shared.block(), Ordering::Relaxed);
     }
 
     /// One sealed block, all of its stored bytes, through the cache.

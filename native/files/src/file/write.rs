@@ -3,10 +3,12 @@
 use super::{now, File, State};
 use crate::error::{Error, Result};
 use crate::scratch;
+use crate::sync::RwLockWriteGuard;
 use crate::Time;
 use kmsfs_format::block::{self, FileKey};
 use kmsfs_format::commit::Straight;
 use kmsfs_format::layout::HEADER_LEN;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
@@ -36,7 +38,7 @@ impl File {
 
     /// The state, to be changed: with room for one more change in the record that will hold it. Writers that come faster
     /// than commits are made wait here.
-    pub(super) fn changing(self: &Arc<Self>) -> Result<parking_lot::RwLockWriteGuard<'_, State>> {
+    pub(super) fn changing(self: &Arc<Self>) -> Result<RwLockWriteGuard<'_, State>> {
         loop {
             self.writable()?;
             let st = self.state.write();
@@ -65,7 +67,7 @@ impl File {
     }
 
     /// After a change: publishes the size, lets the state go, and commits when much is waiting.
-    pub(super) fn done(self: &Arc<Self>, st: parking_lot::RwLockWriteGuard<'_, State>) -> Result<()> {
+    pub(super) fn done(self: &Arc<Self>, st: RwLockWriteGuard<'_, State>) -> Result<()> {
         self.size.store(st.root.size, Ordering::Release);
         let much = self.much(&st)
             || self.shared.stats.dirty_bytes.load(Ordering::Relaxed) >= DIRTY_MAX_VOLUME
@@ -126,7 +128,7 @@ impl File {
         }
         let last = old >> shift;
         if !st.dirty.contains_key(&last) && !self.entry(st, last)?.is_hole() {
-            self.dirty_block(st, last, false)?;
+            self.dirty_block(st, last)?;
         }
         Ok(())
     }
@@ -135,18 +137,21 @@ impl File {
         let layout = self.shared.layout;
         let block = self.shared.block();
         let mut reserved = 0u64;
+        // The next run to go straight home, and up to where such were looked for.
+        let (mut run, mut looked) = (0..0, 0u64);
         while *done < data.len() {
             let at = offset + *done as u64;
             let index = at >> layout.shift();
             let within = (at - (index << layout.shift())) as usize;
             let rest = &data[*done..];
-            if within == 0 && rest.len() >= STRAIGHT_FROM.max(block) {
-                let run = self.fresh_run(st, index, (rest.len() / block) as u64)?;
-                if run as usize * block >= STRAIGHT_FROM {
-                    self.write_straight(st, index, &rest[..run as usize * block])?;
-                    *done += run as usize * block;
-                    continue;
-                }
+            if within == 0 && index >= looked && rest.len() >= STRAIGHT_FROM.max(block) {
+                (run, looked) = self.fresh_run(st, index, (rest.len() / block) as u64)?;
+            }
+            if run.start == index && !run.is_empty() {
+                let len = (run.end - index) as usize * block;
+                self.write_straight(st, index, &rest[..len])?;
+                *done += len;
+                continue;
             }
             let take = (block - within).min(rest.len());
             if index >= reserved && !st.dirty.contains_key(&index) && self.entry(st, index)?.is_hole() {
@@ -156,28 +161,34 @@ impl File {
                 self.home.reserve(layout.home(index), count << layout.shift())?;
                 reserved = index + count;
             }
-            let whole = within == 0 && (take == block || at + take as u64 >= st.root.size);
-            let page = self.dirty_block(st, index, whole)?;
-            page[within..within + take].copy_from_slice(&rest[..take]);
+            if within == 0 && (take == block || at + take as u64 >= st.root.size) {
+                self.replace_block(st, index, &rest[..take])?;
+            } else {
+                self.dirty_block(st, index)?[within..within + take].copy_from_slice(&rest[..take]);
+            }
             *done += take;
         }
         Ok(())
     }
 
-    /// How many blocks from `index` on, at most `max`, are fresh, not dirty, and lie one behind the other at home.
-    fn fresh_run(&self, st: &mut State, index: u64, max: u64) -> Result<u64> {
+    /// The first run, of the `max` blocks from `index` on that lie one behind the other at home, that is fresh, not dirty,
+    /// and long enough to go straight home (or an empty one); and up to where none other begins.
+    fn fresh_run(&self, st: &mut State, index: u64, max: u64) -> Result<(Range<u64>, u64)> {
         let count = self.shared.layout.contiguous(index, max);
+        let least = STRAIGHT_FROM.div_ceil(self.shared.block()) as u64;
         let mut entries = Vec::new();
         self.entries(st, index, count, &mut entries)?;
-        let fresh = |st: &mut State, i: u64, entry| !st.dirty.contains_key(&i) && self.fresh(st, i, entry);
-        let mut run = 0;
-        for entry in &entries {
-            if !fresh(st, index + run, entry) {
-                break;
+        let mut start = index;
+        for (i, entry) in (index..).zip(&entries) {
+            if st.dirty.contains_key(&i) || !self.fresh(st, i, entry) {
+                if i - start >= least {
+                    return Ok((start..i, i));
+                }
+                start = i + 1;
             }
-            run += 1;
         }
-        Ok(run)
+        let end = index + count;
+        Ok(if end - start >= least { (start..end, end) } else { (0..0, end) })
     }
 
     /// Seals whole blocks of new data and writes them home at once. Nothing changes when that fails.

@@ -23,15 +23,29 @@ impl Located {
     }
 }
 
+impl Located {
+    /// Whether it stands in the log right behind the `len` bytes from `first` on.
+    fn follows(&self, first: &Located, len: usize) -> bool {
+        Arc::ptr_eq(&self.segment, &first.segment) && self.at == first.at + len as u64
+    }
+}
+
 /// By home offset.
 pub type Images = BTreeMap<u64, Located>;
 
-/// Writes every image to its home, in order of offset.
+/// Writes every image to its home, in order of offset. What lies one behind the other at home is written in one piece,
+/// and what does so in the log, as a commit leaves it, is read in one.
 pub fn write_home(images: &Images, home: &dyn Home) -> Result<()> {
+    let mut images = images.iter().peekable();
     let mut run: Vec<u8> = Vec::new();
     let mut start = 0u64;
-    for (offset, image) in images {
-        let len = image.len as usize;
+    while let Some((offset, image)) = images.next() {
+        let mut len = image.len as usize;
+        while let Some((_, next)) = images.next_if(|(at, next)| {
+            **at == offset + len as u64 && len + next.len as usize <= RUN && next.follows(image, len)
+        }) {
+            len += next.len as usize;
+        }
         if !run.is_empty() && (start + run.len() as u64 != *offset || run.len() + len > RUN) {
             home.write_at(&run, start)?;
             run.clear();
@@ -41,7 +55,7 @@ pub fn write_home(images: &Images, home: &dyn Home) -> Result<()> {
         }
         let at = run.len();
         run.resize(at + len, 0);
-        image.read(&mut run[at..])?;
+        image.segment.read_at(&mut run[at..], image.at)?;
     }
     if !run.is_empty() {
         home.write_at(&run, start)?;

@@ -9,16 +9,16 @@ pub mod scan;
 use crate::error::{Error, Result};
 use crate::histogram::Histogram;
 use crate::store::{Home, Segment, Store};
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard};
 use crate::Config;
 use kmsfs_format::block::AeadKey;
 use kmsfs_format::commit::Builder;
 use kmsfs_format::keys::{DomainKeys, Secret};
 use kmsfs_format::random;
 use kmsfs_format::segment::{SegmentHeader, RECORDS_AT, SEGMENT_HEADER_LEN};
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use scan::Scanned;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -58,6 +58,15 @@ pub struct Appender {
     /// Homes with straight blocks since the last flush.
     homes: Vec<Arc<dyn Home>>,
     bytes_since_checkpoint: u64,
+    /// Memory for the next record: no allocation on the way out.
+    spare: Vec<u8>,
+}
+
+impl Appender {
+    /// Memory to build the next record in.
+    pub fn memory(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.spare)
+    }
 }
 
 #[derive(Default)]
@@ -81,6 +90,8 @@ pub struct Log {
     /// Why, and who is to be told.
     failure: Mutex<Option<String>>,
     on_failure: Mutex<Option<OnFailure>>,
+    /// Why the last record could not be appended, until one can.
+    trouble: Mutex<Option<String>>,
     pub flushes: AtomicU64,
     pub flush_seconds: Histogram,
 }
@@ -123,6 +134,7 @@ impl Log {
                 unsynced: Vec::new(),
                 homes: Vec::new(),
                 bytes_since_checkpoint: 0,
+                spare: Vec::new(),
             }),
             flush: Mutex::new(Flush::default()),
             flushed: Condvar::new(),
@@ -130,6 +142,7 @@ impl Log {
             failed: AtomicBool::new(false),
             failure: Mutex::new(None),
             on_failure: Mutex::new(None),
+            trouble: Mutex::new(None),
             flushes: AtomicU64::new(0),
             flush_seconds: Histogram::default(),
         })
@@ -182,6 +195,10 @@ impl Log {
     pub fn failure(&self) -> Option<String> {
         self.failure.lock().clone()
     }
+    /// Why nothing can be committed now, though the next try may succeed.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().clone()
+    }
     pub fn on_failure(&self, tell: OnFailure) {
         let mut on_failure = self.on_failure.lock();
         if let Some(why) = self.failure() {
@@ -223,6 +240,21 @@ impl Log {
     /// Appends a record; no flush. `straight`: the home whose straight blocks the commit refers to. The caller holds
     /// the appender while it writes, since the order in the log is the order of numbers.
     pub fn append(&self, a: &mut Appender, record: Builder, straight: Option<Arc<dyn Home>>) -> Result<Appended> {
+        let appended = self.try_to_append(a, record, straight);
+        match &appended {
+            Err(Error::Io(e)) => *self.trouble.lock() = Some(format!("the log cannot be written: {e}")),
+            Err(_) => {}
+            Ok(_) => *self.trouble.lock() = None,
+        }
+        appended
+    }
+
+    fn try_to_append(
+        &self,
+        a: &mut Appender,
+        mut record: Builder,
+        straight: Option<Arc<dyn Home>>,
+    ) -> Result<Appended> {
         let len = record.record_len() as u64;
         if self.failed() {
             return Err(Error::ReadOnly);
@@ -239,7 +271,7 @@ impl Log {
         let (bytes, mac) =
             record.finish(a.next, self.durable(), &a.previous_mac, &current.key).map_err(io::Error::from)?;
         let (slot, at) = (current.slot, current.offset);
-        if let Err(e) = self.segments[slot].write_at(&bytes, at) {
+        if let Err(e) = self.segments[slot].write_at(bytes, at) {
             // The number was used under this segment's key: go on in a new one.
             a.current = None;
             return Err(e.into());
@@ -249,6 +281,7 @@ impl Log {
         a.previous_mac = mac;
         let number = a.next;
         a.next += 1;
+        a.spare = record.into_memory();
         if let Some(live) = a.live.last_mut() {
             live.last = number;
         }

@@ -5,6 +5,7 @@ use crate::store::{Handle, RootIdentity, Segment};
 use kmsfs_format::block::AeadKey;
 use kmsfs_format::commit::{self, Commit, SECTOR};
 use kmsfs_format::keys::DomainKeys;
+use kmsfs_format::layout::Layout;
 use kmsfs_format::segment::{SegmentHeader, RECORDS_AT, SEGMENT_HEADER_LEN};
 use std::io;
 use std::sync::Arc;
@@ -36,8 +37,20 @@ struct Found {
     header: SegmentHeader,
 }
 
-/// Reads the whole log. `None`: it was never used (every header is zero).
-pub fn scan(segments: &[Arc<dyn Segment>], size: u64, keys: &DomainKeys, uuid: &[u8; 16]) -> Result<Option<Scanned>> {
+/// Numbers in segment headers are below this: no volume lives so long, and one more is always a number too.
+const NUMBER_LIMIT: u64 = 1 << 62;
+/// What looks like records behind the end and is none may come to this many times the segment (§9): each claim costs
+/// reading all that it claims, and somebody could write one into every sector.
+const CLAIMS: usize = 8;
+
+/// Reads the whole log of a volume of files with this layout. `None`: it was never used (every header is zero).
+pub fn scan(
+    segments: &[Arc<dyn Segment>],
+    size: u64,
+    layout: Layout,
+    keys: &DomainKeys,
+    uuid: &[u8; 16],
+) -> Result<Option<Scanned>> {
     let Some(chain) = chain(segments, keys, uuid)? else {
         return Ok(None);
     };
@@ -56,7 +69,7 @@ pub fn scan(segments: &[Arc<dyn Segment>], size: u64, keys: &DomainKeys, uuid: &
         leftover: false,
     };
     for found in &chain {
-        reader.segment(found, &segments[found.slot], size, keys)?;
+        reader.segment(found, &segments[found.slot], size, layout, keys)?;
     }
     if reader.beyond >= reader.expected {
         return Err(Error::LogDamaged(format!(
@@ -80,6 +93,12 @@ pub fn scan(segments: &[Arc<dyn Segment>], size: u64, keys: &DomainKeys, uuid: &
     }))
 }
 
+fn can_be(header: &SegmentHeader) -> bool {
+    header.first_commit > 0
+        && header.sequence > 0
+        && [header.first_commit, header.sequence, header.checkpointed].iter().all(|n| *n < NUMBER_LIMIT)
+}
+
 /// The segments that matter, oldest first (rule 1).
 fn chain(segments: &[Arc<dyn Segment>], keys: &DomainKeys, uuid: &[u8; 16]) -> Result<Option<Vec<Found>>> {
     let mac_key = keys.log_mac().map_err(|_| io::Error::other("key derivation failed"))?;
@@ -89,7 +108,7 @@ fn chain(segments: &[Arc<dyn Segment>], keys: &DomainKeys, uuid: &[u8; 16]) -> R
         let mut bytes = [0u8; SEGMENT_HEADER_LEN];
         segment.read_at(&mut bytes, 0)?;
         used |= bytes.iter().any(|b| *b != 0);
-        if let Some(header) = SegmentHeader::decode(&bytes, &mac_key).filter(|h| &h.uuid == uuid) {
+        if let Some(header) = SegmentHeader::decode(&bytes, &mac_key).filter(|h| &h.uuid == uuid && can_be(h)) {
             found.push(Found { slot, header });
         }
     }
@@ -135,7 +154,14 @@ struct Reader {
 }
 
 impl Reader {
-    fn segment(&mut self, found: &Found, segment: &Arc<dyn Segment>, size: u64, keys: &DomainKeys) -> Result<()> {
+    fn segment(
+        &mut self,
+        found: &Found,
+        segment: &Arc<dyn Segment>,
+        size: u64,
+        layout: Layout,
+        keys: &DomainKeys,
+    ) -> Result<()> {
         let header = &found.header;
         if !self.ended && header.first_commit < self.expected {
             self.supersede(header);
@@ -155,6 +181,9 @@ impl Reader {
             if read.commit.number != self.expected || read.previous_mac != self.mac {
                 break;
             }
+            if !read.commit.can_be(layout) {
+                return Err(Error::LogDamaged(format!("commit {} is one that no file can have", self.expected)));
+            }
             self.durable = self.durable.max(read.commit.durable_through);
             self.expected += 1;
             self.mac = read.mac;
@@ -170,7 +199,15 @@ impl Reader {
             self.beyond = self.beyond.max(header.checkpointed);
         }
         // What authenticates behind the end tells a crash's tail from damage.
+        let mut claims = CLAIMS * bytes.len();
         while at + SECTOR <= bytes.len() {
+            let claimed = commit::claimed_len(&bytes[at..], bytes.len() - at).unwrap_or(0);
+            claims = claims.checked_sub(claimed).ok_or_else(|| {
+                Error::LogDamaged(format!(
+                    "segment {} holds more claims of records than it has room for",
+                    header.sequence
+                ))
+            })?;
             if let Some(read) = commit::read(&bytes[at..], &key) {
                 self.leftover = true;
                 self.beyond = self.beyond.max(read.commit.durable_through);

@@ -1,10 +1,13 @@
 //! What the tests of this crate share: one volume's keys, opening it, random numbers.
 #![allow(dead_code)]
 
+use kmsfs_files::memory::Sparse;
 use kmsfs_files::store::Store;
-use kmsfs_files::{Config, Files, Recovery, Result, Tamper};
+use kmsfs_files::{Config, File, Files, Recovery, Result, Tamper};
 use kmsfs_format::keys::{DomainKeys, Secret};
 use parking_lot::Mutex;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::Hasher;
 use std::sync::Arc;
 
 pub const UUID: [u8; 16] = [9; 16];
@@ -71,4 +74,27 @@ pub fn open(store: Arc<dyn Store>, new_volume: bool) -> Arc<Files> {
 
 pub fn env(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|s| s.parse().ok()).unwrap_or(default)
+}
+
+/// Tells contents apart.
+fn content(len: u64, read: impl Fn(u64, &mut [u8]) -> usize) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write_u64(len);
+    let mut buf = vec![0; 64 << 10];
+    let mut at = 0;
+    while at < len {
+        let n = read(at, &mut buf);
+        assert!(n > 0, "read ends at {at} of {len}");
+        hasher.write(&buf[..n]);
+        at += n as u64;
+    }
+    hasher.finish()
+}
+
+pub fn model_hash(model: &Sparse) -> u64 {
+    content(model.len(), |at, buf| model.read(at, buf))
+}
+
+pub fn file_hash(file: &File) -> u64 {
+    content(file.size(), |at, buf| file.read(at, buf).unwrap())
 }

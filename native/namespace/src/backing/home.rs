@@ -6,12 +6,17 @@ use crate::fault::{Fault, Result};
 use kmsfs_files::store::{FileId, Handle, Home};
 use kmsfs_format::record::Kind;
 use parking_lot::Mutex;
-use rustix::fs::{fallocate, fstat, FallocateFlags, OFlags, Timespec, Timestamps, UTIME_OMIT};
-use rustix::io::Errno;
+use rustix::fs::{fadvise, fallocate, fstat, Advice, FallocateFlags, OFlags, Timespec, Timestamps, UTIME_OMIT};
+use rustix::io::{preadv2, Errno, ReadWriteFlags};
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, IoSliceMut};
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
+
+/// The kernel heeds advice for as much as one request of the device takes (force_page_cache_ra in mm/readahead.c), 256 KiB
+/// on EBS, and drops the rest.
+const ADVICE: u64 = 256 << 10;
 
 /// Who uses a home, and whether it still has a name.
 #[derive(Default)]
@@ -192,6 +197,24 @@ impl Home for BackingHome {
             }
         }
         Ok(done)
+    }
+    fn ready(&self, offset: u64) -> bool {
+        let Ok(fd) = self.fd() else { return true };
+        let mut byte = [0];
+        // EOPNOTSUPP: it is of tmpfs, which never waits, or of a file system that cannot tell.
+        preadv2(&fd, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT) != Err(Errno::AGAIN)
+    }
+    fn will_read(&self, offset: u64, len: u64) {
+        let Ok(fd) = self.fd() else { return };
+        let end = offset.saturating_add(len);
+        let mut at = offset;
+        while let Some(piece) = NonZeroU64::new(end.saturating_sub(at).min(ADVICE)) {
+            // It is advice. Where it fails, the read itself tells.
+            if fadvise(&fd, at, Some(piece), Advice::WillNeed).is_err() {
+                return;
+            }
+            at += piece.get();
+        }
     }
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         write_all(&*self.fd()?, buf, offset)

@@ -128,8 +128,14 @@ impl Volume {
         match self.unnamed_file(making) {
             Ok(inode) => {
                 path::link(&inode.fd, making.dir_fd, &stored.stored)?;
-                let stat = fstat(&inode.fd)?;
-                Ok(Inode { stat, ..inode })
+                match fstat(&inode.fd) {
+                    Ok(stat) => Ok(Inode { stat, ..inode }),
+                    Err(e) => {
+                        // Nothing was made, says the error: nor may the name stay.
+                        let _ = remove_if_there(making.dir_fd, &stored.stored);
+                        Err(e.into())
+                    }
+                }
             }
             // No O_TMPFILE here: under a temporary name, then.
             Err(f) if f.is(libc::EOPNOTSUPP) || f.is(libc::EISDIR) || f.is(libc::EINVAL) => {
@@ -192,8 +198,10 @@ impl Volume {
         let mut making = Making::new(&dir_fd, inherits, caller, kind, mode, device)?;
         let binding: Binding = self.binding(&dir, &stored.stored);
         making.record.bindings.push(binding);
-        if !matches!(path::entry(&dir_fd, &stored.stored), Err(Errno::NOENT)) {
-            return Err(Fault::errno(libc::EEXIST));
+        match path::entry(&dir_fd, &stored.stored) {
+            Ok(_) => return Err(Fault::errno(libc::EEXIST)),
+            Err(Errno::NOENT) => {}
+            Err(e) => return Err(e.into()),
         }
         self.put_sidecar(&dir_fd, &stored)?;
         let at = temporary()?;

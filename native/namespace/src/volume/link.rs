@@ -22,8 +22,10 @@ impl Volume {
         let binding = self.binding(&dir, &stored.stored);
         {
             let _dir = self.dir_locks.lock(&[&dir.file]);
-            if !matches!(path::entry(&dir_fd, &stored.stored), Err(Errno::NOENT)) {
-                return Err(Fault::errno(libc::EEXIST));
+            match path::entry(&dir_fd, &stored.stored) {
+                Ok(_) => return Err(Fault::errno(libc::EEXIST)),
+                Err(Errno::NOENT) => {}
+                Err(e) => return Err(e.into()),
             }
             let _inode = self.backing.inode_locks.lock(&[&node.file]);
             self.put_sidecar(&dir_fd, &stored)?;

@@ -1,10 +1,10 @@
 //! A small file system in memory: enough of POSIX to exercise a session, nothing more. Reading a file named "panic"
-//! panics.
+//! panics; reading one named "together" waits until as many read as `Memory::expecting` said.
 
 use kmsfs_namespace::ops::*;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const BLOCK: usize = 4096;
@@ -28,6 +28,7 @@ struct Node {
     content: Content,
     xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     panics: bool,
+    waits: bool,
 }
 
 struct State {
@@ -37,6 +38,7 @@ struct State {
 
 pub struct Memory {
     state: Mutex<State>,
+    together: Barrier,
     pub destroyed: AtomicUsize,
     /// Handles given out and not yet released.
     pub open: AtomicUsize,
@@ -73,7 +75,7 @@ impl Node {
             rdev_minor: 0,
             blksize: 4096,
         };
-        Node { attr, content, xattrs: BTreeMap::new(), panics: false }
+        Node { attr, content, xattrs: BTreeMap::new(), panics: false, waits: false }
     }
     fn attr(&self) -> Attr {
         let size = match &self.content {
@@ -141,6 +143,7 @@ impl State {
         let mode = if mode & libc::S_IFMT == libc::S_IFLNK { mode } else { mode & !caller.umask };
         let mut node = Node::new(ino, mode, caller, content);
         node.panics = name == b"panic";
+        node.waits = name == b"together";
         self.nodes.insert(ino, node);
         self.attach(parent, name, ino)?;
         self.entry(ino)
@@ -149,10 +152,16 @@ impl State {
 
 impl Memory {
     pub fn new() -> Memory {
+        Memory::expecting(1)
+    }
+
+    /// `readers` of the file named "together" wait for each other.
+    pub fn expecting(readers: usize) -> Memory {
         let root = Content::Dir(Dir { parent: 1, ..Dir::default() });
         let root = Node::new(1, libc::S_IFDIR | 0o755, Caller { uid: 0, gid: 0, pid: 0, umask: 0 }, root);
         Memory {
             state: Mutex::new(State { nodes: BTreeMap::from([(1, root)]), next: 100 }),
+            together: Barrier::new(readers),
             destroyed: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
         }
@@ -286,6 +295,9 @@ impl FileSystem for Memory {
         Ok((state.entry(ino)?, self.opened(ino)))
     }
     fn read(&self, node: NodeId, _handle: Handle, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        if self.state().node(node)?.waits {
+            self.together.wait();
+        }
         let mut state = self.state();
         let node = state.node(node)?;
         assert!(!node.panics, "a file that panics when read");

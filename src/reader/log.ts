@@ -1,7 +1,7 @@
 import { lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 
-import { DamageError, systemCode } from "./errors.js";
+import { DamageError } from "./errors.js";
 import type { Geometry } from "./geometry.js";
 import type { VolumeKeys } from "./keys.js";
 import {
@@ -80,6 +80,7 @@ function validSegments(keys: VolumeKeys, uuid: Uint8Array, directory: string): S
   const segments: Segment[] = [];
   for (const name of segmentNames(directory)) {
     const path = join(directory, name);
+    if (!lstatSync(path).isFile()) throw new DamageError("log", `${path} is no regular file`);
     const header = openSegmentHeader(keys, uuid, readStart(path, SEGMENT_HEADER_LENGTH));
     if (header) segments.push({ ...header, path, key: keys.segmentKey(header.salt) });
   }
@@ -92,17 +93,13 @@ function validSegments(keys: VolumeKeys, uuid: Uint8Array, directory: string): S
 }
 
 function segmentNames(directory: string): string[] {
-  try {
-    return readdirSync(directory).filter((name) => /^[0-9]{4}\.seg$/.test(name));
-  } catch (error) {
-    if (systemCode(error) === "ENOENT" || systemCode(error) === "ENOTDIR") return [];
-    throw error;
-  }
+  const stat = lstatSync(directory, { throwIfNoEntry: false });
+  if (stat === undefined) return [];
+  if (!stat.isDirectory()) throw new DamageError("log", `${directory} is no directory`);
+  return readdirSync(directory).filter((name) => /^[0-9]{4}\.seg$/.test(name));
 }
 
-/** The first bytes of a regular file; none of anything else. */
 function readStart(path: string, length: number): Buffer {
-  if (!lstatSync(path).isFile()) return Buffer.alloc(0);
   const source = new LocalSource(path);
   try {
     return source.readSync(0n, length);

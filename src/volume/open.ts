@@ -60,7 +60,13 @@ export async function openVolume(backing: string, options: OpenOptions): Promise
   });
   const place = await realpath(backing);
   const previous = options.usePreviousHeader === true;
-  let header = await headerOf(paths, previous);
+  let header: VolumeHeader;
+  try {
+    header = await headerOf(paths, previous);
+  } catch (error) {
+    if (error instanceof UserError) await tellOfUnreadable(error, place, options);
+    throw error;
+  }
   options.onHeader?.(header);
   const audit = new Auditor(auditSettings(), header.uuid, options.onWarning ?? (() => undefined));
   const failed: AuditEvent[] = [];
@@ -82,7 +88,9 @@ export async function openVolume(backing: string, options: OpenOptions): Promise
     );
   } catch (error) {
     if (failed.length === 0 && error instanceof UserError && error.code !== "Usage") {
-      failed.push(unlockFailed(error, options));
+      const event = refused(error, options);
+      // Of a volume in the place of another one, the other one's chain has to tell.
+      if (pin !== undefined || !(await tellThatOf(place, header.uuid, event, options))) failed.push(event);
     }
     await audit.tell(...failed);
     throw previous ? error : await pointedAtPrevious(error, header, paths);
@@ -105,6 +113,29 @@ export async function openVolume(backing: string, options: OpenOptions): Promise
     await audit.close();
     throw error;
   }
+}
+
+/**
+ * A header that cannot be read names no volume that could be believed: the event belongs to the one that this host had
+ * there, if any.
+ */
+async function tellOfUnreadable(error: UserError, place: string, options: OpenOptions): Promise<void> {
+  await tellThatOf(place, "", refused(error, options), options);
+}
+
+/** Tells in the chain of the volume that this host had at `place`, other than `exceptUuid`. Whether it had one. */
+async function tellThatOf(
+  place: string,
+  exceptUuid: string,
+  event: AuditEvent,
+  options: OpenOptions,
+): Promise<boolean> {
+  const [known] = await pinsClaiming(place, exceptUuid);
+  if (known === undefined) return false;
+  const audit = new Auditor(auditSettings(), known.uuid, options.onWarning ?? (() => undefined));
+  await audit.tell(event);
+  await audit.close();
+  return true;
 }
 
 /**
@@ -159,6 +190,12 @@ function unlockFailed(error: UserError, { purpose }: OpenOptions, slot?: Slot): 
     requestId: error instanceof KmsFailure ? error.requestId : undefined,
     detail: { purpose, message: error.message },
   };
+}
+
+/** Why a header was not opened: whatever is damaged may have been changed. */
+function refused(error: UserError, options: OpenOptions): AuditEvent {
+  if (error.code !== "Damaged") return unlockFailed(error, options);
+  return { event: "tamper", outcome: "detected", detail: { header: error.message } };
 }
 
 /** What the audit chain says of a slot. */

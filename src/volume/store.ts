@@ -75,7 +75,8 @@ export async function readHeader(path: string): Promise<VolumeHeader | undefined
 }
 
 async function writeFlushed(path: string, bytes: Buffer): Promise<void> {
-  const handle = await open(path, "w", 0o600);
+  // Never into what is there already, nor through a link: the volume is written by an adversary.
+  const handle = await open(path, "wx", 0o600);
   try {
     await handle.writeFile(bytes);
     await handle.sync();

@@ -41,6 +41,8 @@ export interface Scene {
   at(name: string): string;
   /** Where a copy of its older state is */
   was(name: string): string;
+  /** Where that of a clone is that went another way; for attacks that ask for it */
+  cloned(name: string): string;
   /** Where its older state stood in the backing directory */
   stood(name: string): string;
   /** The sidecar of a long symlink */
@@ -53,6 +55,10 @@ export interface Attack {
   act(scene: Scene): void;
   /** Why it goes unnoticed; absent when it has to be noticed. */
   readonly unnoticed?: string;
+  /** It has no effect: nothing is seen, nothing told. */
+  readonly harmless?: true;
+  /** It needs a clone. */
+  readonly withClone?: true;
 }
 
 const RECORD = "user.kmsfs";
@@ -79,6 +85,7 @@ export const ATTACKS: readonly Attack[] = [
     { does: "in the first byte of a file's sealed header", act: (s) => flip(s.at("a"), 120) },
     { does: "in the tag of the header", act: (s) => flip(s.at("a"), 104) },
     { does: "in the file id in the header", act: (s) => flip(s.at("a"), 16) },
+    { does: "in the domain id in the header", act: (s) => flip(s.at("a"), 32) },
     { does: "in the commit number in the header", act: (s) => flip(s.at("a"), 48) },
     { does: "in the commitment in the header", act: (s) => flip(s.at("a"), 56) },
     { does: "in the epoch in the header", act: (s) => flip(s.at("a"), 88) },
@@ -112,6 +119,12 @@ export const ATTACKS: readonly Attack[] = [
       does: "a data block",
       act: (s) =>
         put(s.at("a"), homeOf(REWRITTEN_BLOCK), bytesAt(s.was("a"), homeOf(REWRITTEN_BLOCK), BLOCK)),
+    },
+    {
+      does: "a data block of a clone",
+      withClone: true,
+      act: (s) =>
+        put(s.at("a"), homeOf(REWRITTEN_BLOCK), bytesAt(s.cloned("a"), homeOf(REWRITTEN_BLOCK), BLOCK)),
     },
     { does: "a node", act: (s) => put(s.at("a"), NODE, bytesAt(s.was("a"), NODE, BLOCK)) },
     { does: "the header alone", act: (s) => put(s.at("a"), 0, bytesAt(s.was("a"), 0, BLOCK)) },
@@ -258,6 +271,14 @@ export const ATTACKS: readonly Attack[] = [
       },
     },
     {
+      does: "attributes added in clear, a capability among them",
+      act: (s) => {
+        setXattr(s.at("a"), "user.x", "0x00");
+        setXattr(s.at("a"), "security.capability", `0x010000020020${"00".repeat(14)}`);
+      },
+      harmless: true,
+    },
+    {
       does: "an attribute added that nobody sealed",
       act: (s) => setXattr(s.at("a"), `${RECORD}.AAAA`, "0x00"),
     },
@@ -363,6 +384,21 @@ export const ATTACKS: readonly Attack[] = [
         "the header and every block below it were one state once; nothing above a file tells which is newest",
     },
     { does: "the inode with its record", act: (s) => putBack(s, "a", "a"), unnoticed: "as above" },
+    {
+      does: "content of a clone, header and all",
+      withClone: true,
+      act: (s) => put(s.at("a"), 0, bytesAt(s.cloned("a"), 0, 1 << 20)),
+      unnoticed: "a clone has the same keys, and its file the same id",
+    },
+    {
+      does: "the inode of a clone with its record",
+      withClone: true,
+      act: (s) => {
+        rmSync(s.at("a"));
+        copy(s.cloned("a"), s.at("a"));
+      },
+      unnoticed: "as above",
+    },
   ),
   ...row(
     "foreign entries added",

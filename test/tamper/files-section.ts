@@ -2,7 +2,7 @@
 
 import type { Problem } from "../../src/reader/verify.js";
 import type { Attack } from "./attacks.js";
-import { table } from "./document.js";
+import type { Line } from "./document.js";
 import type { Result } from "./stage.js";
 
 export interface Outcome {
@@ -16,6 +16,10 @@ export interface Outcome {
 export function problemsOf(attack: Attack, { seen, told }: Result, verified: readonly Problem[]): string[] {
   const problems: string[] = [];
   if (new Set(told).size < told.length) problems.push("something is told twice");
+  if (attack.harmless) {
+    if (told.length > 0 || seen.size > 0 || verified.length > 0) problems.push("it has an effect after all");
+    return problems;
+  }
   if (attack.unnoticed !== undefined) {
     if (told.length > 0 || [...seen.values()].includes("EIO")) problems.push("it is noticed after all");
     return problems;
@@ -58,15 +62,18 @@ function both(offline: string, mounted: string): string {
   return offline === mounted ? offline : `${offline} (mounted: ${mounted})`;
 }
 
-export function filesSection(outcomes: readonly Outcome[]): string {
+export const FILES_HEAD = ["what was done", "what programs see", "events", "`verify`", ""];
+
+export function filesLines(outcomes: readonly Outcome[]): Line[] {
   const none: Result = { seen: new Map(), told: [] };
-  const lines = outcomes.map(({ attack, offline = none, mounted = none, verified }) => [
-    attack.row,
-    attack.does,
-    both(seenText(offline), seenText(mounted)),
-    both(list([...offline.told].sort()), list([...mounted.told].sort())),
-    list([...new Set(verified.map(({ code }) => code))].sort()),
-    attack.unnoticed === undefined ? "D" : `U: ${attack.unnoticed}`,
-  ]);
-  return table(["row", "what was done", "what programs see", "events", "`verify`", ""], lines);
+  return outcomes.map(({ attack, offline = none, mounted = none, verified }) => ({
+    row: attack.row,
+    cells: [
+      attack.does,
+      both(seenText(offline), seenText(mounted)),
+      both(list([...offline.told].sort()), list([...mounted.told].sort())),
+      list([...new Set(verified.map(({ code }) => code))].sort()),
+      attack.harmless ? "no effect" : attack.unnoticed === undefined ? "D" : `U: ${attack.unnoticed}`,
+    ],
+  }));
 }

@@ -93,14 +93,23 @@ function readBlocks(path: string, name: string, seen: Seen): void {
 
 /** Root's getfattr, since Node reads no extended attributes; ACLs are among them. */
 function seenXattrs(path: string, name: string, seen: Seen): void {
-  const args = ["-h", "-d", "-m", "^(user|trusted|system\\.posix)", "-e", "hex", "--absolute-names", path];
+  const args = [
+    "-h",
+    "-d",
+    "-m",
+    "^(user|trusted|security|system\\.posix)",
+    "-e",
+    "hex",
+    "--absolute-names",
+    path,
+  ];
   const { stdout, stderr } = spawnSync("getfattr", args, { encoding: "latin1" });
   for (const line of stdout.split("\n")) {
     const [, attribute, value] = /^([^#=]+)=(.*)$/.exec(line) ?? [];
     if (attribute !== undefined) seen.set(`${name} ${attribute}`, value ?? "");
   }
   for (const line of stderr.split("\n").filter((line) => line !== "")) {
-    const attribute = /: ((?:user|trusted|system)\.[^:]*): /.exec(line)?.[1] ?? "xattrs";
+    const attribute = /: ((?:user|trusted|security|system)\.[^:]*): /.exec(line)?.[1] ?? "xattrs";
     seen.set(`${name} ${attribute}`, /Input\/output error/.test(line) ? "EIO" : line);
   }
 }

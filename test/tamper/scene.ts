@@ -52,12 +52,22 @@ export function buildOld(dir: string): void {
   linkSync(at("private"), at("linked"));
 }
 
+function rewrite(path: string, word: string): void {
+  const fd = openSync(path, "r+");
+  for (const block of REWRITTEN)
+    writeSync(fd, Buffer.alloc(BLOCK, `${word} ${block} `), 0, BLOCK, block * BLOCK);
+  closeSync(fd);
+}
+
+/** What came after it in a clone. */
+export function buildClone(dir: string): void {
+  rewrite(join(dir, "a"), "clone");
+}
+
 /** What came after it, and is there when the attacks begin. */
 export function buildNew(dir: string): void {
   const at = (name: string) => join(dir, name);
-  const fd = openSync(at("a"), "r+");
-  for (const block of REWRITTEN) writeSync(fd, Buffer.alloc(BLOCK, `new ${block} `), 0, BLOCK, block * BLOCK);
-  closeSync(fd);
+  rewrite(at("a"), "new");
   setXattrs(at("a"), { "user.x": "new x" });
   program("setfattr", "-x", "user.gone", at("a"));
   unlinkSync(at("s"));

@@ -8,8 +8,9 @@ import type { Problem } from "../../src/reader/verify.js";
 import { TestVolume } from "../support/test-volume.js";
 import { ATTACKS, idIn, linksDir, type Scene } from "./attacks.js";
 import { byInode, copy } from "./backing.js";
+import { SMALL_LOG } from "./crash.js";
 import { differences, observe, type Seen } from "./observe.js";
-import { buildNew, buildOld } from "./scene.js";
+import { buildClone, buildNew, buildOld } from "./scene.js";
 
 export const sceneName = (index: number): string => `scene ${index}`;
 
@@ -29,11 +30,20 @@ export function chainOf(volume: TestVolume): AuditLine[] {
   return lines.map((line) => JSON.parse(line) as AuditLine);
 }
 
+/** What a stretch of the chain says is wrong: what was tampered with, and what was refused. */
+export function wrongIn(lines: readonly AuditLine[]): string[] {
+  return lines.flatMap(({ event, outcome, code, detail }) => {
+    if (event === "tamper") return [String((detail as { what?: string }).what)];
+    return outcome === "failed" ? [`${event} failed: ${code}`] : [];
+  });
+}
+
 type Places = Map<string, string>;
 
 export class Stage {
   readonly volume: TestVolume;
   readonly #old: string;
+  readonly #clone: string;
   readonly #pristine: string;
   /** Plaintext place -> stored place, when the older state was taken, and now */
   #formerly: Places = new Map();
@@ -43,11 +53,12 @@ export class Stage {
   private constructor(volume: TestVolume) {
     this.volume = volume;
     this.#old = volume.scratch.file("old");
+    this.#clone = volume.scratch.file("clone");
     this.#pristine = volume.scratch.file("pristine");
   }
 
   static async build(t: Test): Promise<Stage> {
-    const stage = new Stage(await TestVolume.make(t));
+    const stage = new Stage(await TestVolume.make(t, SMALL_LOG));
     const { volume } = stage;
     const scenes = ATTACKS.map((_, index) => volume.at(sceneName(index)));
     await volume.up(t);
@@ -55,6 +66,11 @@ export class Stage {
     stage.#formerly = stage.#placesNow();
     await volume.down(t);
     copy(volume.backing, stage.#old);
+    copy(volume.backing, stage.#clone);
+    const mounted = await volume.run("mount", stage.#clone, volume.dir);
+    t.equal(mounted.code, "Ok", mounted.stderr);
+    scenes.filter((_, index) => ATTACKS[index]?.withClone).forEach(buildClone);
+    await volume.down(t);
     await volume.up(t);
     scenes.forEach(buildNew);
     stage.#places = stage.#placesNow();
@@ -83,6 +99,7 @@ export class Stage {
       dir: join(backing, this.#places.get(sceneName(index)) ?? ""),
       at: (name) => join(backing, find(this.#places, name)),
       was: (name) => join(this.#old, find(this.#formerly, name)),
+      cloned: (name) => join(this.#clone, find(this.#formerly, name)),
       stood: (name) => join(backing, find(this.#formerly, name)),
       sidecar: (name) => join(linksDir(backing), idIn(join(backing, find(this.#places, name)))),
     };

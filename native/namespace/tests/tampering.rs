@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use kmsfs_namespace::ops::{FileSystem, NodeId};
 use kmsfs_namespace::{OpenError, Options};
-use rustix::fs::XattrFlags;
+use rustix::fs::{FileType, Mode, XattrFlags};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -299,4 +299,35 @@ fn a_node_id_of_an_inode_outside_of_the_volume_is_refused() {
     // The generation is not known here; an inode of generation 0 is the worst case, and its record is what counts.
     assert_ne!(errno(v.getattr(NodeId(ino), None)), 0);
     std::fs::remove_file(&outside).unwrap();
+}
+
+#[test]
+fn what_is_no_file_in_place_of_lock_or_segment_is_damage() {
+    type Make = fn(&Path);
+    let makes: [(&str, Make); 4] = [
+        ("a symlink", |p| std::os::unix::fs::symlink("volume.json", p).unwrap()),
+        ("a directory", |p| std::fs::create_dir(p).unwrap()),
+        ("a fifo", |p| rustix::fs::mknodat(rustix::fs::CWD, p, FileType::Fifo, Mode::from(0o600), 0).unwrap()),
+        ("a device", |p| {
+            let zero = rustix::fs::makedev(1, 5);
+            rustix::fs::mknodat(rustix::fs::CWD, p, FileType::CharacterDevice, Mode::from(0o600), zero).unwrap();
+        }),
+    ];
+    for (what, make) in makes {
+        for place in [".kmsfs/lock", ".kmsfs/log/0000.seg"] {
+            let b = prepared();
+            let path = b.path.join(place);
+            std::fs::remove_file(&path).unwrap();
+            make(&path);
+            let opened = b.open_with(config(), Options::default());
+            assert!(matches!(opened, Err(OpenError::Damaged(_))), "{what} in place of {place}: {:?}", opened.err());
+        }
+    }
+    let b = prepared();
+    let log = b.path.join(".kmsfs/log");
+    let away = b.path.join(".kmsfs/away");
+    std::fs::rename(&log, &away).unwrap();
+    std::os::unix::fs::symlink("away", &log).unwrap();
+    let opened = b.open_with(config(), Options::default());
+    assert!(matches!(opened, Err(OpenError::Damaged(_))), "a symlink in place of the log: {:?}", opened.err());
 }

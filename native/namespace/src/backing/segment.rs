@@ -34,33 +34,43 @@ fn wrong(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
+/// Nothing but a file is a segment (docs/format.md §9).
+fn regular(dir: &OwnedFd, name: &str, access: OFlags) -> io::Result<OwnedFd> {
+    path::regular(dir, name, access, 0)?.ok_or_else(|| wrong(format!(".kmsfs/log/{name} is no regular file")))
+}
+
 impl Backing {
     fn log_dir(&self) -> io::Result<OwnedFd> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        match path::open(&self.special, "log", flags, 0) {
-            Err(Errno::NOENT) if !self.read_only => {
+        match self.existing_log_dir()? {
+            Some(dir) => Ok(dir),
+            None if self.read_only => Err(Errno::NOENT.into()),
+            None => {
                 rustix::fs::mkdirat(&self.special, "log", Mode::from_raw_mode(0o700))?;
                 fsync(&self.special)?;
-                Ok(path::open(&self.special, "log", flags, 0)?)
+                Ok(path::open(&self.special, "log", OFlags::RDONLY | OFlags::DIRECTORY, 0)?)
             }
-            other => Ok(other?),
+        }
+    }
+
+    fn existing_log_dir(&self) -> io::Result<Option<OwnedFd>> {
+        match path::open(&self.special, "log", OFlags::RDONLY | OFlags::DIRECTORY, 0) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::NOTDIR | Errno::LOOP) => Err(wrong(".kmsfs/log is no directory".into())),
+            Err(e) => Err(e.into()),
         }
     }
 
     /// Whether the log was ever begun: some segment has a header.
     pub fn log_is_begun(&self) -> io::Result<bool> {
-        let dir = match path::open(&self.special, "log", OFlags::RDONLY | OFlags::DIRECTORY, 0) {
-            Ok(dir) => dir,
-            Err(Errno::NOENT) => return Ok(false),
-            Err(e) => return Err(e.into()),
-        };
+        let Some(dir) = self.existing_log_dir()? else { return Ok(false) };
         for (name, _) in super::walk::names(&dir)? {
             let name = String::from_utf8_lossy(&name).into_owned();
             if !name.ends_with(".seg") {
                 continue;
             }
             let mut header = [0; 512];
-            let fd = path::open(&dir, &name, OFlags::RDONLY, 0)?;
+            let fd = regular(&dir, &name, OFlags::RDONLY)?;
             let got = rustix::io::pread(fd, &mut header, 0)?;
             if header[..got].iter().any(|b| *b != 0) {
                 return Ok(true);
@@ -74,8 +84,8 @@ impl Backing {
         let dir = self.log_dir()?;
         let name = format!("{slot:04}.seg");
         let access = if self.read_only { OFlags::RDONLY } else { OFlags::RDWR };
-        let fd = match path::open(&dir, &name, access, 0) {
-            Err(Errno::NOENT) if !self.read_only => {
+        let fd = match regular(&dir, &name, access) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && !self.read_only => {
                 let temporary = format!("{name}.new");
                 let fd = path::open(&dir, &temporary, OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC, 0o600)?;
                 match fallocate(&fd, FallocateFlags::empty(), 0, size) {
@@ -94,8 +104,7 @@ impl Backing {
             }
             other => other?,
         };
-        let stat = fstat(&fd)?;
-        if stat.st_mode & libc::S_IFMT != libc::S_IFREG || stat.st_size as u64 != size {
+        if fstat(&fd)?.st_size as u64 != size {
             return Err(wrong(format!(".kmsfs/log/{name} is not a file of {size} bytes")));
         }
         Ok(Box::new(LogSegment(fd)))

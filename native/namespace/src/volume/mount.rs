@@ -77,7 +77,11 @@ impl std::error::Error for OpenError {}
 
 impl From<io::Error> for OpenError {
     fn from(e: io::Error) -> Self {
-        OpenError::Io(e)
+        // Of the system's own errors none is of this kind: it is what does not verify.
+        match e.kind() {
+            io::ErrorKind::InvalidData => OpenError::Damaged(e.to_string()),
+            _ => OpenError::Io(e),
+        }
     }
 }
 
@@ -100,9 +104,7 @@ impl From<kmsfs_files::Error> for OpenError {
     fn from(e: kmsfs_files::Error) -> Self {
         match e {
             kmsfs_files::Error::LogDamaged(_) => OpenError::Damaged(e.to_string()),
-            // What is there and cannot be right: a segment cut short, a record that does not authenticate.
-            kmsfs_files::Error::Io(e) if e.kind() == io::ErrorKind::InvalidData => OpenError::Damaged(e.to_string()),
-            kmsfs_files::Error::Io(e) => OpenError::Io(e),
+            kmsfs_files::Error::Io(e) => e.into(),
             e => OpenError::Files(e),
         }
     }
@@ -208,12 +210,12 @@ fn take_lock(special: &OwnedFd, read_only: bool) -> Result<OwnedFd, OpenError> {
     let flags = if read_only { OFlags::RDONLY } else { OFlags::RDWR | OFlags::CREATE };
     // openat2(2) takes no mode where nothing is made.
     let mode = if read_only { 0 } else { 0o600 };
-    let lock = match path::open(special, "lock", flags, mode) {
+    let lock = match path::regular(special, "lock", flags, mode) {
         // A volume on read-only media that was never mounted: the directory itself does as well.
         Err(Errno::NOENT | Errno::ROFS) if read_only => {
             path::open(special, ".", OFlags::RDONLY | OFlags::DIRECTORY, 0)?
         }
-        other => other?,
+        other => other?.ok_or_else(|| OpenError::Damaged(".kmsfs/lock is no regular file".into()))?,
     };
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),

@@ -98,10 +98,6 @@ impl Backing {
                 fsync(&dir)?;
                 fd
             }
-            // Something else in its place: a link, a directory, a device.
-            Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => {
-                return Err(wrong(format!(".kmsfs/log/{name} is not a file of {size} bytes")));
-            }
             other => other?,
         };
         if fstat(&fd)?.st_size as u64 != size {

@@ -1,11 +1,12 @@
 import { rmdirSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import type { MountStatus } from "../../src/mount/status.js";
+import { packageRoot } from "../../src/package-root.js";
 import { command } from "../support/command.js";
 import type { Place, System } from "./system.js";
 
-const MAIN = join(dirname(fileURLToPath(import.meta.url)), "../../src/cli/main.js");
+/** The command as it is installed. */
+const MAIN = join(packageRoot(), "dist/cli/main.js");
 
 /** The real command, away from this machine's own settings. */
 export function kmsfsCommand({ settings }: Place, ...args: string[]): Promise<string> {

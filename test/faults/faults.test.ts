@@ -21,6 +21,7 @@ const skip =
  * /dev/fuse that says the connection was aborted while it is only being unmounted (fuse_dev_do_read of the kernel).
  */
 const SLOW = [
+  "create/read:1:ECONNABORTED",
   "umount/read:1:ECONNABORTED",
   "umount/pwrite64:1:ENOSPC",
   "write much/fdatasync:1:EIO",

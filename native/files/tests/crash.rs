@@ -81,7 +81,7 @@ impl Session {
             }
             9 | 10 => {
                 let data = random.bytes(len as usize);
-                assert_eq!(s.file.append(&data).unwrap(), size);
+                assert_eq!(s.file.append(&data).unwrap(), (size, data.len()));
                 s.model.write(size, &data);
             }
             11..=13 => {

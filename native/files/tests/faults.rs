@@ -337,6 +337,39 @@ fn a_full_store_is_reported_to_the_writer_and_the_file_goes_on_when_there_is_roo
     assert!(!files.read_only());
 }
 
+/// What an application does that writes with O_APPEND: what was not taken, or failed, is written once more.
+#[test]
+fn an_append_that_fails_on_its_way_leaves_no_byte_twice() {
+    let mut failed = 0;
+    for kind in [Kind::Reserve, Kind::Write, Kind::Growing, Kind::LogWrite] {
+        for nth in 0..12 {
+            let (store, _files, file) = faulty();
+            // New blocks, then more than a direct block's worth of nodes; some straight home, some through the log.
+            let data: Vec<u8> = (0..900_000u32).map(|n| (n / 7) as u8).collect();
+            store.faults.0.lock().fault = Some((kind, nth, 1, libc::EDQUOT));
+            let mut done = 0;
+            while done < data.len() {
+                let piece = &data[done..data.len().min(done + 150_001)];
+                match file.append(piece) {
+                    Ok((offset, appended)) => {
+                        assert_eq!(offset, done as u64, "{kind:?} {nth}");
+                        failed += usize::from(appended < piece.len());
+                        done += appended;
+                    }
+                    Err(_) => failed += 1,
+                }
+                assert_eq!(file.size(), done as u64, "{kind:?} {nth}");
+            }
+            // The one failure may be left for it.
+            file.sync(false).or_else(|_| file.sync(false)).unwrap();
+            let mut read = vec![0; data.len()];
+            assert_eq!(file.read(0, &mut read).unwrap(), data.len());
+            assert!(read == data, "{kind:?} {nth}");
+        }
+    }
+    assert!(failed > 0);
+}
+
 #[test]
 fn after_a_failed_flush_fsync_keeps_failing_and_the_mount_is_read_only() {
     let (store, files, file) = faulty();

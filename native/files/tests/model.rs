@@ -112,7 +112,7 @@ impl Run {
             }
             8 => {
                 let data = self.random.bytes(len as usize);
-                assert_eq!(self.file.append(&data).unwrap(), self.model.len());
+                assert_eq!(self.file.append(&data).unwrap(), (self.model.len(), data.len()));
                 self.model.write(self.model.len(), &data);
             }
             9 | 10 => {

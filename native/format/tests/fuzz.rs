@@ -205,7 +205,8 @@ fn log_record(number: u64, key: &AeadKey) -> Vec<u8> {
         images: Vec::new(),
     };
     let images: [(u64, &[u8]); 3] = [(0, &[1; 4096]), (4096, &[2; 1001]), (8192, &[])];
-    Builder::new(&commit, &images).finish(number, number - 1, &[9; 16], key).unwrap().0
+    let mut builder = Builder::new(&commit, &images);
+    builder.finish(number, number - 1, &[9; 16], key).unwrap().0.to_vec()
 }
 
 fn sign_record(bytes: &mut [u8], key: &AeadKey) {

@@ -57,13 +57,20 @@ impl File {
                 || st.straight.len() >= STRAIGHT_MAX.min(self.shared.dirty_max() / 128))
     }
 
-    /// Writes at the current end (O_APPEND without the writeback cache), atomically with finding it. Returns the offset.
-    pub fn append(self: &Arc<Self>, data: &[u8]) -> Result<u64> {
+    /// Writes at the current end (O_APPEND without the writeback cache), atomically with finding it. Returns the offset and
+    /// how much was appended: less than `data` when something failed on the way, since who is told an error writes all of
+    /// it once more. An error: nothing was.
+    pub fn append(self: &Arc<Self>, data: &[u8]) -> Result<(u64, usize)> {
         let mut st = self.changing()?;
         let offset = st.root.size;
         let written = self.write_locked(&mut st, offset, data);
-        self.done(st)?;
-        written.map(|()| offset)
+        let appended = (st.root.size - offset) as usize;
+        // A commit that failed left everything as it was, in memory: the next one meets the error again, and reports it.
+        let _ = self.done(st);
+        match written {
+            Err(e) if appended == 0 => Err(e),
+            _ => Ok((offset, appended)),
+        }
     }
 
     /// After a change: publishes the size, lets the state go, and commits when much is waiting.

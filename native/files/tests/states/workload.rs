@@ -198,7 +198,7 @@ impl Session {
             Act::Append => {
                 let data = self.pattern(5000);
                 let s = &mut self.subjects[file];
-                assert_eq!(s.file.append(&data).unwrap(), size);
+                assert_eq!(s.file.append(&data).unwrap(), (size, data.len()));
                 s.model.write(size, &data);
             }
             Act::Overwrite => self.write(file, near * BLOCK + BLOCK / 2, 2 * BLOCK as usize),

@@ -16,13 +16,14 @@ impl Volume {
         if how.kill_suidgid {
             self.drop_privileges(&open.node)?;
         }
-        if open.append && !how.from_cache {
-            open.file.append(data)?;
+        let written = if open.append && !how.from_cache {
+            open.file.append(data)?.1
         } else {
             open.file.write(offset, data)?;
-        }
+            data.len()
+        };
         open.home.touch();
-        Ok(data.len())
+        Ok(written)
     }
 
     pub(super) fn flush_file(&self, handle: Handle) -> Result<()> {

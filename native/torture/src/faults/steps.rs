@@ -184,7 +184,7 @@ pub const ALL: &[Step] = &[
         opened(d, e, OFlags::RDWR, |fd| write_all(fd, &bytes(5, 1_200_000), 8192), Some(fsync));
     }),
     content("append", medium, |d, e| {
-        opened(d, e, OFlags::WRONLY | OFlags::APPEND, |fd| append_all(fd, &bytes(6, 20_000)), Some(fsync));
+        opened(d, e, OFlags::WRONLY | OFlags::APPEND, |fd| append_all(fd, &bytes(6, 70_000)), Some(fsync));
     }),
     content("write over a new beginning", medium, |d, e| {
         opened(d, e, OFlags::RDWR | OFlags::TRUNC, |fd| write_all(fd, &bytes(7, 20_000), 0), Some(fsync));

@@ -347,7 +347,10 @@ fn requests_that_wait_for_each_other_are_all_taken_by_as_many_threads() {
             let (name, done) = (mount.at("together"), done.clone());
             std::thread::spawn(move || {
                 let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(name).unwrap();
-                done.send(file.read_at(&mut [0; 4096], 0).unwrap()).unwrap();
+                let read = file.read_at(&mut [0; 4096], 0).unwrap();
+                // Closed before anybody unmounts.
+                drop(file);
+                done.send(read).unwrap();
             });
         }
         for _ in 0..READERS {

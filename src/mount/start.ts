@@ -44,8 +44,14 @@ export async function startMount(request: MountRequest): Promise<readonly string
   };
   // Started while the key is asked for: neither waits for the other's start.
   let daemon: DaemonProcess | undefined;
+  let noDaemon: unknown;
   const onHeader = ({ uuid }: VolumeHeader): void => {
-    daemon ??= new DaemonProcess(places, request.logToStderr ? null : logFile(uuid));
+    try {
+      daemon = new DaemonProcess(places, request.logToStderr ? null : logFile(uuid));
+    } catch (error) {
+      // What the opening has to say, and the audit chain's lines, come first.
+      noDaemon = error;
+    }
   };
   let volume: OpenedVolume | undefined;
   try {
@@ -63,7 +69,7 @@ export async function startMount(request: MountRequest): Promise<readonly string
         log: request.logToStderr ? null : logFile(header.uuid),
         audit: { settings: audit.settings, session: session.id },
       };
-      if (daemon === undefined) throw new Error("no daemon was started");
+      if (daemon === undefined) throw noDaemon;
       await bringUp(daemon, config, volume, session.key);
       return volume.warnings;
     } catch (error) {

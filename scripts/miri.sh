@@ -1,5 +1,5 @@
 #!/bin/sh
-# The unit tests that Miri can run, for undefined behaviour: npm run miri. Minutes. Not part of CI: it needs Rust's nightly
+# The unit tests that Miri can run, for undefined behaviour: npm run miri. Slow, and not part of CI: it needs Rust's nightly
 # toolchain.
 #
 #   kmsfs-format     layout; the other modules call aws-lc, which is C and assembly

@@ -35,11 +35,12 @@ impl Arena {
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the range is the mapping just made; neither call changes its content.
-        let locked = unsafe {
-            libc::madvise(base, len, libc::MADV_DONTDUMP);
-            libc::mlock(base, len) == 0
-        };
+        // SAFETY: the range is the mapping just made; neither call changes its content. Miri has neither.
+        let locked = !cfg!(miri)
+            && unsafe {
+                libc::madvise(base, len, libc::MADV_DONTDUMP);
+                libc::mlock(base, len) == 0
+            };
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Arena { base, slot_len, slots: slots.max(1), locked })
     }

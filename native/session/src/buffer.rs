@@ -29,6 +29,10 @@ impl Buffer {
 
 /// Best effort: the engine is not dumpable to begin with.
 fn keep_out_of_dumps(memory: &[u8]) {
+    // Miri has no madvise.
+    if cfg!(miri) {
+        return;
+    }
     let skew = memory.as_ptr() as usize % PAGE;
     let first = (PAGE - skew) % PAGE;
     let Some(whole) = memory.len().checked_sub(first) else { return };

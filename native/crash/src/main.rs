@@ -22,6 +22,7 @@ mod check;
 mod cuts;
 mod device;
 mod disk;
+#[allow(dead_code, reason = "torture asks for numbers, too")]
 #[path = "../../torture/src/driver.rs"]
 mod driver;
 mod go_on;

@@ -30,8 +30,8 @@ impl Trace {
     /// A read of one block: first the nodes above it.
     fn read(&mut self, block: u64) {
         self.reads += 1;
-        self.lookups.push(Lookup { id: 1 << 41 | block / FANOUT / FANOUT, node: true });
-        self.lookups.push(Lookup { id: 1 << 40 | block / FANOUT, node: true });
+        self.lookups.push(Lookup { id: (1 << 41) | (block / FANOUT / FANOUT), node: true });
+        self.lookups.push(Lookup { id: (1 << 40) | (block / FANOUT), node: true });
         self.lookups.push(Lookup { id: block, node: false });
     }
 }

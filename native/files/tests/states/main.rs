@@ -17,7 +17,6 @@ mod workload;
 use common::{env, file_hash, Random};
 use kmsfs_files::memory::MemoryStore;
 use kmsfs_files::recording::RecordingStore;
-use kmsfs_files::store::{Home, Store};
 use losses::{losses, Loss};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;

@@ -301,8 +301,8 @@ fn make(start: Start) -> (MemoryStore, [Sparse; 2]) {
     session.close();
     if start == Start::Pending {
         session.files = open(session.store.clone());
-        for file in 0..IDS.len() {
-            session.subjects[file].file = session.files.file(session.store.home(&IDS[file]).unwrap()).unwrap();
+        for (file, id) in IDS.iter().enumerate() {
+            session.subjects[file].file = session.files.file(session.store.home(id).unwrap()).unwrap();
             for act in [Act::Overwrite, Act::Straight, Act::Fsync, Act::Shrink, Act::Commit, Act::Straight, Act::Commit]
             {
                 session.step(Step { act, file });

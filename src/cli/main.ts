@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import yargs, { type CommandModule } from "yargs";
+import type { CommandModule } from "yargs";
 import { messageOf, UserError } from "../errors.js";
 import { withPriority } from "../journal.js";
 import { packageVersion } from "../version.js";
@@ -41,6 +41,8 @@ async function main(given: readonly string[]): Promise<void> {
   refuseOtherEncodings();
   const argv = withoutHelpCommand(given);
   unknownCommand(argv);
+  // Only now: it asks for the working directory as it is loaded, which may be gone when mount(8) calls.
+  const { default: yargs } = await import("yargs");
   const parser = yargs([...argv])
     .scriptName("kmsfs")
     .usage("$0 <command>: an encrypted file system for AWS; kmsfs help <command> tells of one")

@@ -38,6 +38,8 @@ async function mountAndWait(
       onStop();
     });
   }
+  // A mount that was there before is not ours to stop.
+  const before = await isServed(dir);
   const status = await runSelf(
     (child) => {
       onStop = () => child.kill("SIGTERM");
@@ -46,7 +48,11 @@ async function mountAndWait(
     (what) => manager?.say(`STATUS=${what}`),
   );
   onStop = () => undefined;
-  if (status !== 0) return stopAsked > 0 ? endAsTold() : status;
+  if (status !== 0) {
+    if (stopAsked === 0) return status;
+    // Stopped as it came up: the daemon may have mounted it before the command ended.
+    if (before || !(await isServed(dir))) return endAsTold();
+  }
   const mountPoint = resolveMountPoint(dir);
   const watch = await watchMount(mountPoint);
   if (watch === undefined) throw daemonGone(dir);
@@ -54,6 +60,17 @@ async function mountAndWait(
   onStop = () => void stop(mountPoint, stopAsked, manager);
   if (stopAsked > 0) onStop();
   return ended(watch, dir);
+}
+
+async function isServed(dir: string): Promise<boolean> {
+  try {
+    const watch = await watchMount(resolveMountPoint(dir));
+    watch?.cancel();
+    return watch !== undefined;
+  } catch {
+    // No such directory: the command says so.
+    return false;
+  }
 }
 
 /** Ends by SIGTERM itself, which a shell and systemd tell from a failure. */

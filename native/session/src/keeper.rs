@@ -29,7 +29,7 @@ pub fn processors() -> Vec<usize> {
 
 /// Runs until the session ends. Returns at once, before `clock` is set, where the scheduler does not let us.
 pub fn run(crew: &Crew, device: &Device, processor: usize, clock: &OnceLock<CpuClock>) {
-    if !give_way(processor) {
+    if !stay_on(processor) || !step_back() || !step_forward() {
         return;
     }
     let Some(own) = CpuClock::of_this_thread() else { return };
@@ -37,21 +37,40 @@ pub fn run(crew: &Crew, device: &Device, processor: usize, clock: &OnceLock<CpuC
     crew.allow_parking();
     let mut look = Look::default();
     while crew.sleep() {
+        // One that cannot step back would be in the way.
+        if !step_back() {
+            return;
+        }
         while crew.awake() {
             crew.look(&mut look, || device.pending());
             (0..PAUSES).for_each(|_| spin_loop());
         }
+        // A process that is killed keeps its /dev/fuse open until its last thread has had a processor to end on: one that
+        // sleeps must not have to wait until nobody else wants it.
+        if !step_forward() {
+            return;
+        }
     }
 }
 
-/// On this processor alone, and behind everybody else.
-fn give_way(processor: usize) -> bool {
+fn stay_on(processor: usize) -> bool {
     let mut only = CpuSet::new();
     only.set(processor);
-    if sched_setaffinity(None, &only).is_err() {
-        return false;
-    }
+    sched_setaffinity(None, &only).is_ok()
+}
+
+/// Behind everybody else.
+fn step_back() -> bool {
+    set_policy(libc::SCHED_IDLE)
+}
+
+/// Among the others again; takes CAP_SYS_NICE, which the engine keeps, or RLIMIT_NICE.
+fn step_forward() -> bool {
+    set_policy(libc::SCHED_OTHER)
+}
+
+fn set_policy(policy: libc::c_int) -> bool {
     let none = libc::sched_param { sched_priority: 0 };
     // SAFETY: `none` is read; 0 is the calling thread.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &none) == 0 }
+    unsafe { libc::sched_setscheduler(0, policy, &none) == 0 }
 }

@@ -7,7 +7,7 @@ import { CONTROL } from "../volume/paths.js";
 import { liveStatus } from "./control-client.js";
 import { unmountFuse } from "./fuse-mount.js";
 import { FS_TYPE, mountAt, readMounts } from "./mountinfo.js";
-import { isWithin, resolveExisting, resolveMountPoint, runBase } from "./places.js";
+import { isServerGone, isWithin, resolveExisting, resolveMountPoint, runBase } from "./places.js";
 import { isServed, type MountState, readState, readStates, removeRunDirectory } from "./state.js";
 import { waitUntilUnserved } from "./wait.js";
 
@@ -114,7 +114,7 @@ function isDisconnected(dir: string): boolean {
     statfsSync(dir);
     return false;
   } catch (error) {
-    return errnoOf(error) === "ENOTCONN";
+    return isServerGone(error);
   }
 }
 

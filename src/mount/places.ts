@@ -40,6 +40,11 @@ export function resolveExisting(path: string): string {
   return join(realpathSync(head), ...tail);
 }
 
+/** What a FUSE mount answers whose server is gone; the second to whoever was waiting when it went. */
+export function isServerGone(error: unknown): boolean {
+  return ["ENOTCONN", "ECONNABORTED"].includes(errnoOf(error) ?? "");
+}
+
 /**
  * A mount point resolved although what is mounted there may not answer (ENOTCONN after its server was killed).
  * Throws the system's error.
@@ -48,14 +53,14 @@ export function resolveMountPoint(path: string): string {
   try {
     return realpathSync(path);
   } catch (error) {
-    if (errnoOf(error) !== "ENOTCONN") throw error;
+    if (!isServerGone(error)) throw error;
   }
   const here = join(realpathSync(dirname(resolve(path))), basename(resolve(path)));
   try {
     if (lstatSync(here).isSymbolicLink())
       return resolveMountPoint(resolve(dirname(here), readlinkSync(here)));
   } catch (error) {
-    if (errnoOf(error) !== "ENOTCONN") throw error;
+    if (!isServerGone(error)) throw error;
   }
   return here;
 }

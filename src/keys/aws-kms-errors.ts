@@ -117,7 +117,7 @@ function byTransport(error: object, call: KmsCall): Reading | undefined {
   if (error instanceof DeadlineExceeded || isTimeout(name, code)) {
     return {
       code: "KmsTimeout",
-      what: `no answer from ${endpoint()} within ${call.timeoutMs / 1000} s`,
+      what: `no answer from ${endpoint()} within ${Math.round(call.timeoutMs / 100) / 10 || 0.1} s`,
       hint: "check network, proxy and VPC endpoint, or give it longer with --kms-timeout",
     };
   }

@@ -65,7 +65,9 @@ async function inRounds(
   passphrase: Buffer | undefined,
 ): Promise<Unlocked> {
   const deadline = performance.now() + options.kmsTimeoutMs;
-  const left = (): number => deadline - performance.now();
+  // Until the first turn has begun nothing of the time is used up: with one slot the message names what was asked for.
+  let untouched = true;
+  const left = (): number => (untouched ? options.kmsTimeoutMs : deadline - performance.now());
   const failures = new Map<Slot, UserError>();
   const tellFailures = (): void => {
     for (const [slot, error] of failures) options.onFailed?.(slot, error);
@@ -76,6 +78,7 @@ async function inRounds(
     for (const [i, slot] of round.entries()) {
       try {
         const turn = turnOf(round.slice(i), round.length > 1, rounds, left());
+        untouched = false;
         const { domainKey, requestId } = await unwrap(slot, identity, options, turn, passphrase);
         failures.delete(slot);
         tellFailures();

@@ -1,13 +1,15 @@
 //! Which of a session's threads take requests (docs/decisions/0012).
 //!
-//! One thread that goes from request to request without ever sleeping serves more than several that wake each other, as
-//! long as it has a processor and its requests do not wait for a disk. So most threads are parked, and one is called
-//! when a request waits that nobody takes: at once by the keepers (see `keeper`) where those who serve are blocked, and
-//! within [`PATIENCE`] by the watch in any case.
+//! Either all of them, each asleep in read(2) until its turn; or, while processors are kept awake (see `keeper`), few:
+//! then one thread that goes from request to request without ever sleeping serves more than several that wake each other,
+//! as long as it has a processor and its requests do not wait for a disk. The others are parked, and one is called when
+//! a request waits that nobody takes: at once by the keepers where those who serve are blocked, and within [`PATIENCE`]
+//! by the watch in any case. Which of the two it is, trials decide (see `trial`).
 //!
 //! Invariant: while the session lives, somebody waits for a request, or serves one and the watch is awake.
 
 use crate::cpu_clock::CpuClock;
+use crate::trial::{Trial, STEP};
 use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::OnceLock;
@@ -22,7 +24,7 @@ const QUIET: Duration = Duration::from_millis(20);
 const WINDOW: Duration = Duration::from_millis(100);
 
 /// Requests that come faster than this, so many in a row, are worth keeping processors awake for.
-const FAST: Duration = Duration::from_micros(150);
+const FAST: Duration = Duration::from_micros(400);
 const FAST_RUN: u32 = 16;
 
 #[derive(Default)]
@@ -50,8 +52,10 @@ struct State {
 }
 
 pub struct Crew {
-    /// Whether threads may be parked: only where somebody is there to call them.
-    parks: AtomicBool,
+    /// Whether there are keepers at all.
+    staffed: AtomicBool,
+    /// Whether threads are parked and processors kept awake at present.
+    keeps: AtomicBool,
     state: Mutex<State>,
     seats: Vec<Seat>,
     watch: Condvar,
@@ -66,11 +70,12 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// For `threads` threads, of which none is parked until [`Crew::allow_parking`].
+    /// For `threads` threads, of which none is ever parked without keepers.
     pub fn new(threads: usize) -> Self {
         let now = Instant::now();
         Crew {
-            parks: AtomicBool::new(false),
+            staffed: AtomicBool::new(false),
+            keeps: AtomicBool::new(false),
             state: Mutex::new(State {
                 waiting: 0,
                 serving: 0,
@@ -93,9 +98,9 @@ impl Crew {
         }
     }
 
-    /// Keepers and the watch are there.
-    pub fn allow_parking(&self) {
-        self.parks.store(true, Ordering::Release);
+    /// A keeper is there, and the watch.
+    pub fn staffed(&self) {
+        self.staffed.store(true, Ordering::Release);
     }
 
     /// Called by the thread of `seat`, first.
@@ -113,7 +118,7 @@ impl Crew {
         {
             let mut state = self.state.lock();
             let enough = state.waiting >= 1 && state.waiting + state.serving >= state.size;
-            if state.ended || !enough || !self.parks.load(Ordering::Acquire) {
+            if state.ended || !enough || !self.keeps.load(Ordering::Acquire) {
                 state.waiting += 1;
                 return;
             }
@@ -139,7 +144,7 @@ impl Crew {
             if std::mem::take(&mut state.watch_asleep) {
                 self.watch.notify_one();
             }
-            state.fast >= FAST_RUN
+            state.fast >= FAST_RUN && self.keeps.load(Ordering::Acquire)
         };
         if let Some(seat) = self.seats.get(seat) {
             seat.serving.store(true, Ordering::Relaxed);
@@ -168,13 +173,17 @@ impl Crew {
         }
     }
 
+    fn call_all(&self, state: &mut State) {
+        while !state.parked.is_empty() {
+            self.call_one(state);
+        }
+    }
+
     /// There will be no more requests: everybody goes and sees for himself.
     pub fn end(&self) {
         let mut state = self.state.lock();
         state.ended = true;
-        while !state.parked.is_empty() {
-            self.call_one(&mut state);
-        }
+        self.call_all(&mut state);
         self.watch.notify_all();
         drop(state);
         // Under the lock, so that no keeper is between its look and its sleep.
@@ -187,18 +196,26 @@ impl Crew {
     }
 }
 
-/// The watch: calls a thread when all who serve take long, however busy the processors are.
+/// The watch: calls a thread when all who serve take long, however busy the processors are; and carries trials out.
 impl Crew {
     pub fn watch(&self, keepers: &[OnceLock<CpuClock>]) {
         let mut seen = 0;
         let mut window = Window::begin(keepers);
+        let (mut trial, mut step, mut before) = (Trial::default(), Instant::now(), 0);
         let mut state = self.state.lock();
         while !state.ended {
             if state.watch_asleep {
                 self.watch.wait(&mut state);
+                (step, before) = (Instant::now(), state.taken);
                 continue;
             }
-            self.watch.wait_for(&mut state, PATIENCE);
+            let keeps = self.keeps.load(Ordering::Acquire);
+            self.watch.wait_for(&mut state, if keeps { PATIENCE } else { STEP });
+            if step.elapsed() >= STEP && self.staffed.load(Ordering::Acquire) {
+                let keeps = trial.step(state.taken - before, step.elapsed());
+                self.keep(&mut state, keeps);
+                (step, before) = (Instant::now(), state.taken);
+            }
             if state.waiting == 0 && state.taken == seen {
                 self.call_one(&mut state);
             } else if state.waiting > 0 && state.taken == seen && state.last.elapsed() > QUIET {
@@ -209,6 +226,13 @@ impl Crew {
                 self.think_over(&mut state, &window, keepers);
                 window = Window::begin(keepers);
             }
+        }
+    }
+
+    fn keep(&self, state: &mut State, keeps: bool) {
+        self.keeps.store(keeps, Ordering::Release);
+        if !keeps {
+            self.call_all(state);
         }
     }
 

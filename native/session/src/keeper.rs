@@ -1,7 +1,7 @@
 //! Keepers: a thread on each processor that runs when nothing else does (SCHED_IDLE) and only while requests come fast.
 //!
 //! Waking a virtual processor that has halted costs more than most requests (145 to 216 us a stat against 21, see
-//! docs/decisions/0012). A keeper keeps it from halting, for client and engine alike, and gives way at once to whoever
+//! docs/decisions/0012), on some machines. A keeper keeps it from halting, for client and engine alike, and gives way at once to whoever
 //! wants to run. It also sees when a request waits that nobody takes though a processor is free.
 
 use crate::cpu_clock::CpuClock;
@@ -34,7 +34,7 @@ pub fn run(crew: &Crew, device: &Device, processor: usize, clock: &OnceLock<CpuC
     }
     let Some(own) = CpuClock::of_this_thread() else { return };
     let _ = clock.set(own);
-    crew.allow_parking();
+    crew.staffed();
     let mut look = Look::default();
     while crew.sleep() {
         // One that cannot step back would be in the way.

@@ -15,6 +15,7 @@ mod reply;
 mod request;
 mod seeker;
 mod session;
+mod trial;
 #[cfg(test)]
 mod wire_tests;
 mod worker;

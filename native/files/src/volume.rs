@@ -13,6 +13,7 @@ use crate::sync::{thread, AtomicBool, Condvar, Mutex};
 use crate::{Config, OnTamper, Recovery};
 use kmsfs_format::keys::DomainKeys;
 use kmsfs_format::layout::Layout;
+use crate::Time;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -84,6 +85,19 @@ impl Files {
     /// The state of the file at `home`, which is loaded (header read and verified) when there is none in memory yet.
     /// States are shared: two calls give the same `File` as long as someone holds it or it is dirty.
     pub fn file(&self, home: Arc<dyn Home>) -> Result<Arc<File>> {
+        self.state_of(home, |home| File::load(self.shared.clone(), home, None))
+    }
+
+    /// The same for a file that was made just now, at `mtime`, and whose home is known to be empty: nothing is read.
+    pub fn made(&self, home: Arc<dyn Home>, mtime: Time) -> Result<Arc<File>> {
+        self.state_of(home, |home| Ok(File::made(self.shared.clone(), home, mtime)))
+    }
+
+    fn state_of(
+        &self,
+        home: Arc<dyn Home>,
+        load: impl FnOnce(Arc<dyn Home>) -> Result<File>,
+    ) -> Result<Arc<File>> {
         let id = home.id();
         if let Some(file) = self.existing(&id) {
             return Ok(file);
@@ -93,7 +107,7 @@ impl Files {
         if let Some(file) = self.existing(&id) {
             return Ok(file);
         }
-        let file = Arc::new(File::load(self.shared.clone(), home, None)?);
+        let file = Arc::new(load(home)?);
         self.shared.known.lock().insert(id, Arc::downgrade(&file));
         Ok(file)
     }

@@ -196,7 +196,7 @@ impl Inner {
 
     fn evict(&mut self, limit: usize, gone: &mut Vec<Arc<Node>>) {
         // A bounded sweep: when everything is in use, the table grows with what is open.
-        let mut steps = 64;
+        let mut steps = 16;
         while self.nodes.len() > limit && steps > 0 {
             steps -= 1;
             let Some(id) = self.clock.pop_front() else { return };

@@ -22,6 +22,15 @@ pub struct Overlay {
     pub mtime: Option<Time>,
 }
 
+/// What the home says of its file.
+struct AtHome {
+    root: Root,
+    /// Length that goes with the root's size.
+    physical: u64,
+    growing: bool,
+    absent: bool,
+}
+
 impl File {
     /// Reads and authenticates the header of `home`, or of the overlay.
     pub(crate) fn load(shared: Arc<Shared>, home: Arc<dyn Home>, overlay: Option<Overlay>) -> Result<File> {
@@ -63,13 +72,33 @@ impl File {
             home.set_growing(false)?;
             growing = false;
         }
+        Ok(File::with(shared, home, keyring, AtHome { root, physical, growing, absent }, overlay))
+    }
+
+    /// The state of a file that was just made under a new id: its home has a record, is empty, and was modified at
+    /// `mtime`. Nothing is read.
+    pub(crate) fn made(shared: Arc<Shared>, home: Arc<dyn Home>, mtime: Time) -> File {
+        let keyring = Keyring::new(shared.keys.clone(), home.id());
+        let at_home = AtHome { root: Root::empty(), physical: 0, growing: true, absent: true };
+        let mut file = File::with(shared, home, keyring, at_home, None);
+        file.state.get_mut().mtime = Some(mtime);
+        file
+    }
+
+    fn with(
+        shared: Arc<Shared>,
+        home: Arc<dyn Home>,
+        keyring: Keyring,
+        AtHome { root, physical, growing, absent }: AtHome,
+        overlay: Option<Overlay>,
+    ) -> File {
         let size = root.size;
         let (images, mtime, stale) = match overlay {
             Some(o) => (o.images, o.mtime, true),
             None => (Images::new(), None, false),
         };
-        Ok(File {
-            id,
+        File {
+            id: home.id(),
             home,
             keyring,
             readers: Mutex::default(),
@@ -101,7 +130,7 @@ impl File {
             inode_flushed: AtomicU64::new(0),
             gone: AtomicBool::new(false),
             shared,
-        })
+        }
     }
 }
 

@@ -93,7 +93,7 @@ pub(crate) struct State {
     growing: bool,
     /// No header at home and none in the log: nothing was ever committed.
     absent: bool,
-    /// Newer than the home's.
+    /// Newer than the home's, or known to be the home's.
     mtime: Option<Time>,
 }
 
@@ -128,6 +128,7 @@ impl File {
         let mut st = self.state.write();
         if st.clean() {
             self.home.set_mtime(t.secs, t.nanos)?;
+            st.mtime = None;
             self.inode_changed();
             return Ok(());
         }

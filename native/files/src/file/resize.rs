@@ -13,7 +13,7 @@ impl File {
             return Err(Error::TooBig);
         }
         let mut st = self.changing()?;
-        self.touch(&mut st)?;
+        self.touch(&mut st, 0)?;
         let resized = self.resize(&mut st, size);
         self.done(st)?;
         resized
@@ -24,7 +24,7 @@ impl File {
         let mut st = self.changing()?;
         let end = offset.saturating_add(len).min(st.root.size);
         // A punch of nothing makes the time now, as on ext4.
-        self.touch(&mut st)?;
+        self.touch(&mut st, 0)?;
         let punched = if offset < end { self.punch_locked(&mut st, offset, end) } else { Ok(()) };
         self.done(st)?;
         punched
@@ -41,7 +41,7 @@ impl File {
         let (first, last) = (offset >> layout.shift(), (end - 1) >> layout.shift());
         let from = layout.home(first);
         self.home.reserve(from, layout.home(last) + layout.block() - from)?;
-        self.touch(&mut st)?;
+        self.touch(&mut st, 0)?;
         let grown = if !keep_size && end > st.root.size { self.resize(&mut st, end) } else { Ok(()) };
         self.done(st)?;
         grown

@@ -95,13 +95,17 @@ impl File {
             return Err(Error::TooBig);
         }
         let old_size = st.root.size;
-        self.touch(st)?;
+        // A new small file gets its room with its header's, in one step.
+        let last = (end - 1) >> self.shared.layout.shift();
+        let small = st.absent && !st.changed && offset == 0 && data.len() < STRAIGHT_FROM;
+        let reserved = if small { self.shared.layout.contiguous(0, last + 1) } else { 0 };
+        self.touch(st, reserved)?;
         if end > old_size {
             self.extend_last(st, end)?;
             st.root.size = end;
         }
         let mut done = 0;
-        let result = self.write_blocks(st, offset, data, &mut done);
+        let result = self.write_blocks(st, offset, data, reserved, &mut done);
         if result.is_err() {
             // What failed was not changed: the file ends behind what was written.
             st.root.size = old_size.max(if done > 0 { offset + done as u64 } else { 0 });
@@ -109,10 +113,11 @@ impl File {
         result
     }
 
-    /// Something is about to change: times, and room for the header that the commit will bring.
-    pub(super) fn touch(self: &Arc<Self>, st: &mut State) -> Result<()> {
+    /// Something is about to change: times, and room for the header that the commit will bring, with so many blocks behind
+    /// it.
+    pub(super) fn touch(self: &Arc<Self>, st: &mut State, blocks: u64) -> Result<()> {
         if st.absent && !st.changed {
-            self.home.reserve(0, HEADER_LEN)?;
+            self.home.reserve(0, HEADER_LEN + (blocks << self.shared.layout.shift()))?;
         }
         // The kernel's time of a change is not ours; two would show in turn, as caches come and go.
         if !self.shared.config.kernel_keeps_times {
@@ -140,10 +145,17 @@ impl File {
         Ok(())
     }
 
-    fn write_blocks(self: &Arc<Self>, st: &mut State, offset: u64, data: &[u8], done: &mut usize) -> Result<()> {
+    /// `reserved`: blocks from the first on that have room at home.
+    fn write_blocks(
+        self: &Arc<Self>,
+        st: &mut State,
+        offset: u64,
+        data: &[u8],
+        mut reserved: u64,
+        done: &mut usize,
+    ) -> Result<()> {
         let layout = self.shared.layout;
         let block = self.shared.block();
-        let mut reserved = 0u64;
         // The next run to go straight home, and up to where such were looked for.
         let (mut run, mut looked) = (0..0, 0u64);
         while *done < data.len() {

@@ -5,6 +5,7 @@ use super::{path, xattr, Backing};
 use crate::fault::{Fault, Result};
 use kmsfs_format::record::{acl_hash, Binding, Device, Kind, Owner, Record, MAX_BINDINGS, TWO_STEP_LEN};
 use rustix::fs::{fstat, AtFlags, Gid, Mode, Stat, Uid, XattrFlags};
+use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -267,6 +268,11 @@ pub fn chown(fd: impl AsFd, uid: u32, gid: u32) -> rustix::io::Result<()> {
     rustix::fs::chownat(fd, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
 }
 
+/// Of anything open; an O_PATH descriptor is only good as a path.
 pub fn chmod(fd: impl AsFd, mode: u16) -> rustix::io::Result<()> {
-    rustix::fs::chmod(path::of_fd(fd), Mode::from_raw_mode(u32::from(mode)))
+    let mode = Mode::from_raw_mode(u32::from(mode));
+    match rustix::fs::fchmod(&fd, mode) {
+        Err(Errno::BADF) => rustix::fs::chmod(path::of_fd(fd), mode),
+        other => other,
+    }
 }

@@ -1,26 +1,27 @@
-//! Extended attributes of anything open, O_PATH included.
+//! Extended attributes of anything open, O_PATH included: such a descriptor is only good as a path, which costs the walk
+//! through /proc, so the others go without.
 
 use super::path::of_fd;
 use rustix::fs::XattrFlags;
 use rustix::io::{Errno, Result};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// XATTR_SIZE_MAX and XATTR_LIST_MAX of xattr(7).
 const MAX: usize = 65536;
 
 /// The value, or `None` when there is no such xattr.
 pub fn get(fd: impl AsFd, name: &str) -> Result<Option<Vec<u8>>> {
-    let path = of_fd(fd);
+    let fd = fd.as_fd();
     // Nearly all are short; only the others cost a second call.
     let mut short = [0u8; 256];
-    match rustix::fs::getxattr(&path, name, &mut short) {
+    match get_into(fd, name, &mut short) {
         Ok(len) => return Ok(Some(short[..len].to_vec())),
         Err(Errno::NODATA) => return Ok(None),
         Err(Errno::RANGE) => {}
         Err(e) => return Err(e),
     }
     let mut value = vec![0; MAX];
-    match rustix::fs::getxattr(&path, name, &mut value[..]) {
+    match get_into(fd, name, &mut value) {
         Ok(len) => {
             value.truncate(len);
             Ok(Some(value))
@@ -30,8 +31,18 @@ pub fn get(fd: impl AsFd, name: &str) -> Result<Option<Vec<u8>>> {
     }
 }
 
+fn get_into(fd: BorrowedFd<'_>, name: &str, value: &mut [u8]) -> Result<usize> {
+    match rustix::fs::fgetxattr(fd, name, &mut *value) {
+        Err(Errno::BADF) => rustix::fs::getxattr(of_fd(fd), name, value),
+        other => other,
+    }
+}
+
 pub fn set(fd: impl AsFd, name: &str, value: &[u8], flags: XattrFlags) -> Result<()> {
-    rustix::fs::setxattr(of_fd(fd), name, value, flags)
+    match rustix::fs::fsetxattr(&fd, name, value, flags) {
+        Err(Errno::BADF) => rustix::fs::setxattr(of_fd(fd), name, value, flags),
+        other => other,
+    }
 }
 
 /// ENODATA when there is no such xattr.

@@ -29,9 +29,8 @@ impl Volume {
         self.attr(node, &fd, &stat, None)
     }
 
-    pub(super) fn entry(&self, inode: &Inode) -> Result<Entry> {
-        let node = self.enter(inode)?;
-        let attr = self.attr(&node, &inode.fd, &inode.stat, Some(inode.record.growing))?;
+    pub(super) fn entry(&self, node: &Node, inode: &Inode) -> Result<Entry> {
+        let attr = self.attr(node, &inode.fd, &inode.stat, Some(inode.record.growing))?;
         Ok(Entry { node: node.id, generation: 0, attr })
     }
 

@@ -11,7 +11,9 @@ use crate::ops::{Caller, Entry, NodeId};
 use kmsfs_format::names::StoredName;
 use kmsfs_format::random;
 use kmsfs_format::record::{Binding, Device, Kind, Owner, Record};
-use rustix::fs::{fstat, AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{
+    fstat, utimensat, AtFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW,
+};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -128,14 +130,10 @@ impl Volume {
         match self.unnamed_file(making) {
             Ok(inode) => {
                 path::link(&inode.fd, making.dir_fd, &stored.stored)?;
-                match fstat(&inode.fd) {
-                    Ok(stat) => Ok(Inode { stat, ..inode }),
-                    Err(e) => {
-                        // Nothing was made, says the error: nor may the name stay.
-                        let _ = remove_if_there(making.dir_fd, &stored.stored);
-                        Err(e.into())
-                    }
-                }
+                self.timed(inode).inspect_err(|_| {
+                    // Nothing was made, says the error: nor may the name stay.
+                    let _ = remove_if_there(making.dir_fd, &stored.stored);
+                })
             }
             // No O_TMPFILE here: under a temporary name, then.
             Err(f) if f.is(libc::EOPNOTSUPP) || f.is(libc::EISDIR) || f.is(libc::EINVAL) => {
@@ -157,21 +155,35 @@ impl Volume {
         self.finish(making, Arc::new(fd))
     }
 
+    /// Sets the times of a new file that has its name: they are what the kernel's clock says now, which the change of the
+    /// directory has moved on where times are multigrain. Else the kernel finds at the first write that the time has
+    /// changed, and tells us in a request of its own.
+    fn timed(&self, inode: Inode) -> Result<Inode> {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        utimensat(&inode.fd, "", &Timestamps { last_access: now, last_modification: now }, AtFlags::EMPTY_PATH)?;
+        Ok(Inode { stat: fstat(&inode.fd)?, ..inode })
+    }
+
     /// Gives a new inode its record, owner and mode.
     fn finish(&self, making: &Making<'_>, fd: Arc<OwnedFd>) -> Result<Inode> {
         let Owner { mode, uid, gid } = making.record.owner;
+        let kind = making.record.kind;
         self.backing.put_record(&fd, &making.record, 0)?;
-        let made = fstat(&fd)?;
-        if (made.st_uid, made.st_gid) != (uid, gid) {
-            chown(&fd, uid, gid)?;
-        }
         if making.inherits {
-            making.acls.put(&fd, making.record.kind)?;
+            making.acls.put(&fd, kind)?;
         }
-        if making.record.kind != Kind::Symlink {
+        if kind != Kind::Symlink {
             chmod(&fd, mode)?;
         }
-        let stat = fstat(&fd)?;
+        let mut stat = fstat(&fd)?;
+        if (stat.st_uid, stat.st_gid) != (uid, gid) {
+            chown(&fd, uid, gid)?;
+            // The kernel may have cleared setuid and setgid in chown.
+            if kind != Kind::Symlink {
+                chmod(&fd, mode)?;
+            }
+            stat = fstat(&fd)?;
+        }
         Ok(Inode { fd, stat, record: making.record.clone(), acls: Some(making.acls.clone()) })
     }
 

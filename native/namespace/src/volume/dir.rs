@@ -192,6 +192,6 @@ impl Volume {
     fn entry_of(&self, dir: &OpenDir, raw: &Raw) -> Option<Entry> {
         let stored = String::from_utf8_lossy(&raw.name);
         let inode = self.find(&dir.node, &dir.fd, &stored).ok()?;
-        self.entry(&inode).ok()
+        self.enter(&inode).and_then(|node| self.entry(&node, &inode)).ok()
     }
 }

@@ -35,10 +35,14 @@ impl Volume {
 
     /// An entry that the kernel will hold a reference to.
     pub(super) fn entry_for_kernel(&self, inode: &Inode) -> Result<Entry> {
-        let entry = self.report(&inode.record.id, || self.backing.place(&inode.fd), self.entry(inode))?;
-        if let Some(node) = self.table.get(entry.node) {
-            self.table.looked_up(&node);
-        }
+        let node = self.enter(inode)?;
+        self.entry_of_node(&node, inode)
+    }
+
+    /// The same of an inode that has its node already.
+    pub(super) fn entry_of_node(&self, node: &Arc<Node>, inode: &Inode) -> Result<Entry> {
+        let entry = self.report(&inode.record.id, || self.backing.place(&inode.fd), self.entry(node, inode))?;
+        self.table.looked_up(node);
         Ok(entry)
     }
 

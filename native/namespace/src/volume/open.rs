@@ -7,7 +7,7 @@ use crate::backing::inode::Inode;
 use crate::fault::{Fault, Result};
 use crate::ops::{Caller, Entry, Handle, NodeId};
 use crate::table::Node;
-use kmsfs_files::File;
+use kmsfs_files::{File, Time};
 use kmsfs_format::record::{Device, Kind};
 use parking_lot::RwLock;
 use rustix::fs::fstat;
@@ -85,6 +85,20 @@ impl Volume {
     /// Takes hold of a file's state. ESTALE when its last name went while nobody had it open: what was not at home then
     /// is forgotten. Given back by [`Volume::let_go`].
     pub(super) fn hold(&self, node: &Node) -> Result<(Arc<BackingHome>, Arc<File>)> {
+        self.hold_with(node, |home| Ok(self.files.file(home)?))
+    }
+
+    /// The same of a file that was made just now.
+    fn hold_new(&self, node: &Node, inode: &Inode) -> Result<(Arc<BackingHome>, Arc<File>)> {
+        let mtime = Time { secs: inode.stat.st_mtime, nanos: inode.stat.st_mtime_nsec as u32 };
+        self.hold_with(node, |home| Ok(self.files.made(home, mtime)?))
+    }
+
+    fn hold_with(
+        &self,
+        node: &Node,
+        state: impl FnOnce(Arc<BackingHome>) -> Result<Arc<File>>,
+    ) -> Result<(Arc<BackingHome>, Arc<File>)> {
         let home = self.backing.home(&node.file, &node.handle)?;
         // First counted, then asked for its links: whoever takes the last link away asks in the other order.
         let suspect = home.opened();
@@ -92,7 +106,7 @@ impl Volume {
             if suspect && fstat(&fd)?.st_nlink == 0 {
                 return Err(Fault::errno(libc::ESTALE));
             }
-            Ok(self.files.file(home.clone())?)
+            state(home.clone())
         });
         match held {
             Ok(file) => Ok((home, file)),
@@ -129,8 +143,9 @@ impl Volume {
     ) -> Result<(Entry, Handle)> {
         match self.make_file(caller, parent, name, mode) {
             Ok(inode) => {
-                let entry = self.entry_for_kernel(&inode)?;
-                let handle = self.open_new(&inode, flags)?;
+                let node = self.enter(&inode)?;
+                let entry = self.entry_of_node(&node, &inode)?;
+                let handle = self.open_new(node, &inode, flags)?;
                 Ok((entry, handle))
             }
             Err(f) if f.is(libc::EEXIST) && flags as i32 & libc::O_EXCL == 0 => {
@@ -143,11 +158,10 @@ impl Volume {
     }
 
     /// Opens what was just made: nothing to verify, and its descriptor is there.
-    fn open_new(&self, inode: &Inode, flags: u32) -> Result<Handle> {
-        let node = self.enter(inode)?;
+    fn open_new(&self, node: Arc<Node>, inode: &Inode, flags: u32) -> Result<Handle> {
         let home = self.backing.home(&node.file, &node.handle)?;
         home.adopt(inode.fd.clone());
-        let held = self.hold(&node)?;
+        let held = self.hold_new(&node, inode)?;
         Ok(self.hand_out(node, held, flags))
     }
 
@@ -170,8 +184,8 @@ impl Volume {
         node.pin(inode.fd.clone());
         let home = self.backing.home(&node.file, &node.handle)?;
         home.nameless(inode.fd.clone());
-        let entry = self.entry_for_kernel(&inode)?;
-        let held = self.hold(&node)?;
+        let entry = self.entry_of_node(&node, &inode)?;
+        let held = self.hold_new(&node, &inode)?;
         let handle = self.hand_out(node, held, flags);
         Ok((entry, handle))
     }

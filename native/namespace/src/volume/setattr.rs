@@ -144,7 +144,7 @@ impl Volume {
             let time = match time {
                 SetTime::At(t) => Time { secs: t.secs, nanos: t.nanos },
                 SetTime::Now => {
-                    let now = clock_gettime(ClockId::Realtime);
+                    let now = clock_gettime(ClockId::RealtimeCoarse);
                     Time { secs: now.tv_sec, nanos: now.tv_nsec as u32 }
                 }
             };

@@ -10,10 +10,10 @@ use crate::recovery::recover;
 use crate::shared::{Shared, Stats};
 use crate::store::{FileId, Home, Store};
 use crate::sync::{thread, AtomicBool, Condvar, Mutex};
+use crate::Time;
 use crate::{Config, OnTamper, Recovery};
 use kmsfs_format::keys::DomainKeys;
 use kmsfs_format::layout::Layout;
-use crate::Time;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -93,11 +93,7 @@ impl Files {
         self.state_of(home, |home| Ok(File::made(self.shared.clone(), home, mtime)))
     }
 
-    fn state_of(
-        &self,
-        home: Arc<dyn Home>,
-        load: impl FnOnce(Arc<dyn Home>) -> Result<File>,
-    ) -> Result<Arc<File>> {
+    fn state_of(&self, home: Arc<dyn Home>, load: impl FnOnce(Arc<dyn Home>) -> Result<File>) -> Result<Arc<File>> {
         let id = home.id();
         if let Some(file) = self.existing(&id) {
             return Ok(file);

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// How long one way is tried before the other has its turn.
 pub const STEP: Duration = Duration::from_millis(10);
 /// Turns each way has in a trial.
-const TURNS: u32 = 3;
+const TURNS: u32 = 4;
 /// Steps before the first trial, and after one that changed the way.
 const SOON: u32 = 20;
 /// Steps between trials at most: each that changes nothing doubles them.
@@ -23,16 +23,17 @@ pub struct Trial {
     /// Steps until the next trial begins, and what they will be after it.
     left: u32,
     pause: u32,
-    /// Turns had in this trial; even ones are the other way's.
+    /// Turns had in this trial.
     turn: u32,
-    /// Requests a second, summed up over the turns: the way that is kept, and the other.
-    own: u64,
-    other: u64,
+    /// Requests a second in the first turn of this pair.
+    first: u64,
+    /// Pairs of turns that spoke for the other way.
+    won: u32,
 }
 
 impl Default for Trial {
     fn default() -> Self {
-        Trial { keeps: false, left: SOON, pause: SOON, turn: 0, own: 0, other: 0 }
+        Trial { keeps: false, left: SOON, pause: SOON, turn: 0, first: 0, won: 0 }
     }
 }
 
@@ -51,17 +52,18 @@ impl Trial {
             self.left -= 1;
             return self.keeps != (self.left == 0);
         }
-        if self.turn % 2 == 0 {
-            self.other += rate;
+        if self.turn.is_multiple_of(2) {
+            self.first = rate;
         } else {
-            self.own += rate;
+            let (other, own) = if is_other(self.turn) { (rate, self.first) } else { (self.first, rate) };
+            self.won += u32::from(self.better(other, own));
         }
         self.turn += 1;
         if self.turn < 2 * TURNS {
-            return self.keeps != (self.turn % 2 == 0);
+            return self.keeps != is_other(self.turn);
         }
-        // A tenth more: less may be chance.
-        if self.other > self.own + self.own / 10 {
+        // To keep processors awake costs: that takes all pairs, and the way back a majority.
+        if self.won >= if self.keeps { TURNS / 2 + 1 } else { TURNS } {
             self.keeps = !self.keeps;
             self.pause_for(SOON);
         } else {
@@ -70,10 +72,25 @@ impl Trial {
         self.keeps
     }
 
+    /// Whether the other way, of which `other` is known, beats the own by more than chance does.
+    fn better(&self, other: u64, own: u64) -> bool {
+        if self.keeps {
+            other + other / 10 > own
+        } else {
+            other > own + own / 4
+        }
+    }
+
     fn pause_for(&mut self, steps: u32) {
         (self.pause, self.left) = (steps, steps);
-        (self.turn, self.own, self.other) = (0, 0, 0);
+        (self.turn, self.won) = (0, 0);
     }
+}
+
+/// Whether a turn is the other way's: the first of its pair and the second in turn, so that a load that comes and goes
+/// by itself does not meet one way always at its best.
+fn is_other(turn: u32) -> bool {
+    matches!(turn % 4, 0 | 3)
 }
 
 #[cfg(test)]
@@ -110,6 +127,14 @@ mod tests {
         let at_first_slow = |keeps, n: u32| if keeps == (n < 3000) { 40_000 } else { 6_000 };
         let kept = kept(6000, at_first_slow);
         assert!((2000..4000).contains(&kept), "{kept}");
+    }
+
+    #[test]
+    fn a_load_that_comes_and_goes_by_itself_does_not_keep_them_awake() {
+        for period in 2..40 {
+            let kept = kept(3000, |_, n| if n % period < period / 2 { 30_000 } else { 12_000 });
+            assert!(kept < 300, "{kept} of period {period}");
+        }
     }
 
     #[test]

@@ -105,13 +105,15 @@ impl BackingHome {
         self.backing.fds.put(self.token, fd);
     }
 
-    /// The last link is gone: keeps the inode alive by `fd` for those who have it open. Whether anyone has.
-    pub fn orphan(&self, fd: Arc<OwnedFd>) -> bool {
+    /// The last link is gone: keeps the inode alive for those who have it open, by what `open` gives. Whether anyone has.
+    pub fn orphan(&self, open: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<bool> {
+        // Held while it is opened anew, which waits for no disk: whoever closes it last must find it pinned.
         let mut usage = self.usage.lock();
+        let used = usage.opens > 0;
+        usage.pinned = if used { Some(Arc::new(open()?)) } else { None };
         usage.orphan = true;
-        usage.buried = usage.opens == 0;
-        usage.pinned = Some(fd).filter(|_| !usage.buried);
-        usage.opens > 0
+        usage.buried = !used;
+        Ok(used)
     }
 
     /// There never was a link (O_TMPFILE): keeps the inode alive by `fd`.

@@ -11,9 +11,7 @@ use crate::ops::{Caller, Entry, NodeId};
 use kmsfs_format::names::StoredName;
 use kmsfs_format::random;
 use kmsfs_format::record::{Binding, Device, Kind, Owner, Record};
-use rustix::fs::{
-    fstat, utimensat, AtFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW,
-};
+use rustix::fs::{fstat, utimensat, AtFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

@@ -133,8 +133,8 @@ impl Volume {
         }
         let Some(id) = victim.id().filter(|_| !victim.is_directory()) else { return Ok(()) };
         let Some(home) = self.backing.homes.existing(id) else { return Ok(()) };
-        let fd = rustix::fs::open(path::of_fd(&victim.fd), OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-        if !home.orphan(Arc::new(fd)) {
+        let open = || Ok(rustix::fs::open(path::of_fd(&victim.fd), OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?);
+        if !home.orphan(open)? {
             if let Some(file) = self.files.existing(id) {
                 file.forget();
             }

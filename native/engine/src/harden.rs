@@ -25,6 +25,7 @@ pub fn process() -> Result<Vec<String>, Failure> {
     rustix::process::chdir("/").map_err(|e| internal("chdir", e.into()))?;
     ignore_signals();
     raise_to_hard_limit(Resource::Nofile);
+    kmsfs_session::widen_descriptor_table(kmsfs_namespace::MOST_FDS * 2);
     raise_to_hard_limit(Resource::Fsize);
     let mut warnings = Vec::new();
     // prctl(2): the write-out path must not wait for memory that only writing out can free.

@@ -14,11 +14,14 @@ mod mount;
 mod nodes;
 
 use delay::Delay;
-use kmsfs_session::{serve, Options};
+use kmsfs_session::{serve, widen_descriptor_table, Options};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// One for each inode that the kernel knows: as many as a benchmark makes.
+const DESCRIPTORS: u32 = 1 << 17;
 
 struct Wanted {
     backing: PathBuf,
@@ -51,6 +54,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Wanted, String> {
 
 fn run(wanted: Wanted) -> Result<(), String> {
     nodes::raise_descriptor_limit();
+    widen_descriptor_table(DESCRIPTORS);
     let fs = filesystem::Floor::open(&wanted.backing, wanted.delay)
         .map_err(|e| format!("{}: {e:?}", wanted.backing.display()))?;
     let fuse = mount::mount(&wanted.dir)?;

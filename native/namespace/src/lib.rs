@@ -9,4 +9,4 @@ mod volume;
 
 pub use kmsfs_files::histogram;
 pub use volume::{Cursor, Finding, ScrubCounts, ScrubEnd, Scrubbing};
-pub use volume::{OpenError, Options, Stats, Volume};
+pub use volume::{OpenError, Options, Stats, Volume, MOST_FDS};

@@ -33,6 +33,19 @@ fn the_caller_owns_what_it_makes_with_every_bit_of_the_mode() {
     assert_eq!(v.lookup(R, b"null").unwrap().attr.rdev_minor, 3);
 }
 
+/// The kernel compares them with its own clock at the first write, and tells us in a request of its own when they differ.
+#[test]
+fn a_new_file_has_one_time() {
+    let b = Backing::new();
+    let v = b.open();
+    for name in [b"f", b"g"] {
+        let (e, h) = v.create(ME, R, name, 0o644, libc::O_RDWR as u32).unwrap();
+        assert_eq!((e.attr.atime, e.attr.mtime), (e.attr.ctime, e.attr.ctime));
+        v.release(e.node, h).unwrap();
+        assert_eq!(v.lookup(R, name).unwrap().attr.mtime, e.attr.mtime);
+    }
+}
+
 #[test]
 fn a_setgid_directory_passes_its_group_on() {
     let b = Backing::new();

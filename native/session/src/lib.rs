@@ -6,6 +6,7 @@ mod buffer;
 mod counters;
 mod cpu_clock;
 mod crew;
+mod descriptors;
 mod device;
 mod dispatch;
 mod fields;
@@ -22,4 +23,5 @@ mod worker;
 mod writers;
 
 pub use counters::{Counters, OPCODES};
+pub use descriptors::widen_descriptor_table;
 pub use session::{serve, Ended, Error, Options, Result};

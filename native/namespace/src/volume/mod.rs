@@ -20,7 +20,7 @@ mod sidecar;
 mod symlink;
 mod xattr;
 
-pub use mount::{OpenError, Options};
+pub use mount::{OpenError, Options, MOST_FDS};
 pub use scrub::{Cursor, Finding, ScrubCounts, ScrubEnd, Scrubbing};
 
 use crate::backing::locks::Stripes;

@@ -42,7 +42,7 @@ impl Default for Options {
 }
 
 /// Cached descriptors where the limit would allow more.
-const MOST_FDS: usize = 16_384;
+pub const MOST_FDS: u32 = 16_384;
 const DIR_LOCKS: usize = 1024;
 
 /// Why a volume is not opened. Nothing was changed on disk, but for `Files` errors after recovery began.
@@ -229,8 +229,8 @@ fn descriptors(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     // Refusal is no loss: the cache then fits the limit that there is.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    let current = getrlimit(Resource::Nofile).current.unwrap_or(MOST_FDS as u64 * 2);
-    let fits = (current / 2).clamp(64, MOST_FDS as u64) as usize;
+    let current = getrlimit(Resource::Nofile).current.unwrap_or(u64::from(MOST_FDS) * 2);
+    let fits = (current / 2).clamp(64, u64::from(MOST_FDS)) as usize;
     if wanted == 0 {
         fits
     } else {

@@ -24,22 +24,7 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 export KMSFS_CRASH_MINUTES KMSFS_CRASH_SEED
-[ "$(id -u)" = 0 ] || { echo "crash: mounting needs root: sudo npm run crash" >&2; exit 20; }
-
-scripts/setup.sh
-export CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_PROFILE_DEV_DEBUG=line-tables-only CARGO_INCREMENTAL=0
-cargo build --locked --quiet --manifest-path native/Cargo.toml --target-dir native/target -p kmsfs-crash
-npx --no-install tsc -p tsconfig.test.json
-
-status=0
-for test in power-cut sqlite; do
-  # --all is about the workloads of power-cut alone.
-  [ "$test" = power-cut ] || [ -z "${KMSFS_CRASH_ALL:-}" ] || continue
-  out=$(mktemp /var/tmp/kmsfs-crash-XXXXXX.tap)
-  failed=0
-  node "dist-test/test/crash/$test.test.js" >"$out" || failed=$?
-  # The runs, how many states each had, and what was wrong in those that failed.
-  grep -E '^(ok|not ok|    not ok|# |    # [0-9])' "$out" || true
-  if [ "$failed" = 0 ]; then rm "$out"; else echo "crash: all that was said is in $out" >&2; status=$failed; fi
-done
-exit "$status"
+set -- test/crash/power-cut.test.js
+# --all is about the workloads of power-cut alone.
+[ -n "${KMSFS_CRASH_ALL:-}" ] || set -- "$@" test/crash/sqlite.test.js
+exec scripts/long-test.sh crash kmsfs-crash "$@"

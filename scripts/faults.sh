@@ -18,4 +18,4 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 export KMSFS_FAULTS_CASES
-exec scripts/long-test.sh faults test/faults/faults.test.js
+exec scripts/long-test.sh faults kmsfs-torture test/faults/faults.test.js

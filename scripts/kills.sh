@@ -16,4 +16,4 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 export KMSFS_KILLS_MINUTES KMSFS_KILLS_SEED
-exec scripts/long-test.sh kills test/faults/kills.test.js
+exec scripts/long-test.sh kills kmsfs-torture test/faults/kills.test.js

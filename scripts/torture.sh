@@ -19,17 +19,4 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 export KMSFS_TORTURE_MINUTES KMSFS_TORTURE_SEED
-[ "$(id -u)" = 0 ] || { echo "torture: mounting needs root: sudo npm run torture" >&2; exit 20; }
-
-scripts/setup.sh
-export CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_PROFILE_DEV_DEBUG=line-tables-only CARGO_INCREMENTAL=0
-cargo build --locked --quiet --manifest-path native/Cargo.toml --target-dir native/target -p kmsfs-torture
-npx --no-install tsc -p tsconfig.test.json
-
-out=$(mktemp /var/tmp/kmsfs-torture-XXXXXX.tap)
-status=0
-node dist-test/test/posix/torture.test.js >"$out" || status=$?
-# The runs, and what was wrong in those that failed.
-grep -E '^(ok|not ok|    not ok|# )' "$out" || true
-if [ "$status" = 0 ]; then rm "$out"; else echo "torture: all that was said is in $out" >&2; fi
-exit "$status"
+exec scripts/long-test.sh torture kmsfs-torture test/posix/torture.test.js

@@ -1,37 +1,7 @@
 //! What is written, and where: the same again for the same seed.
 
+use kmsfs_random::Random;
 use std::path::Path;
-
-#[derive(Clone)]
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        // Near seeds must not begin alike, and zero would stay zero (splitmix64).
-        let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Random((z ^ (z >> 31)) | 1)
-    }
-
-    /// xorshift64* (Vigna 2016).
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    pub fn below(&mut self, n: u64) -> u64 {
-        (self.next() >> 8) % n.max(1)
-    }
-
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        for i in (1..items.len()).rev() {
-            items.swap(i, self.below(i as u64 + 1) as usize);
-        }
-    }
-}
 
 const PAGE: usize = 4096;
 /// Long enough that a block differs from its neighbours in most of its bytes.
@@ -48,10 +18,7 @@ impl Pool {
     pub fn new(longest: usize, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let mut memory = vec![0; longest.max(POOL) + PAGE + longest];
-        for chunk in memory.chunks_mut(8) {
-            let bytes = random.next().to_le_bytes();
-            chunk.copy_from_slice(bytes.get(..chunk.len()).unwrap_or(&bytes));
-        }
+        random.fill(&mut memory);
         let start = (PAGE - memory.as_ptr() as usize % PAGE) % PAGE;
         Pool { memory, start, random }
     }

@@ -1,9 +1,10 @@
 //! Blocks here and there in large files.
 
-use crate::data::{at, Pool, Random};
+use crate::data::{at, Pool};
 use crate::options::Options;
 use crate::work::{clients, Measured};
 use crate::Result;
+use kmsfs_random::Random;
 use rustix::fd::OwnedFd;
 use rustix::fs::{fstat, fsync, ftruncate, open, Mode, OFlags};
 use rustix::io::{pread, pwrite};

@@ -1,10 +1,11 @@
 //! Small writes: each durable, or each at the end of the file.
 
-use crate::data::{at, Pool, Random};
+use crate::data::{at, Pool};
 use crate::options::Options;
 use crate::scattered::own_file;
 use crate::work::{clients, Measured};
 use crate::Result;
+use kmsfs_random::Random;
 use rustix::fs::{fdatasync as sync_data, fsync, open, Mode, OFlags};
 use rustix::io::{pwrite, write};
 

@@ -1,9 +1,10 @@
 //! Many small files: file n is DIR/d(n / per-dir)/f(n), and each client has every so many-th directory.
 
-use crate::data::{at, Pool, Random};
+use crate::data::{at, Pool};
 use crate::options::Options;
 use crate::work::{clients, Measured, Tally};
 use crate::Result;
+use kmsfs_random::Random;
 use rustix::fs::{lstat, open, Mode, OFlags};
 use rustix::io::{read as read_file, write};
 use std::fs;

@@ -1,8 +1,8 @@
 //! Which states a power cut could leave. What was written before the last flush that completed is there; of what was
 //! written since, the disk may have any part, and of each write any of its sectors.
 
-use crate::random::Random;
 use crate::record::Entry;
+use kmsfs_random::Random;
 use std::collections::VecDeque;
 use std::ops::Range;
 

@@ -1,11 +1,11 @@
 //! Work in a volume that was recovered.
 
 use crate::model::{Seen, Tree};
-use crate::random::Random;
 use crate::see;
 use crate::Result;
 use kmsfs_namespace::ops::{Caller, Errno, FileSystem, NodeId, Writing, ROOT};
 use kmsfs_namespace::Volume;
+use kmsfs_random::Random;
 
 const ME: Caller = Caller { uid: 0, gid: 0, pid: 1, umask: 0 };
 

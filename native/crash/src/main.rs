@@ -29,9 +29,6 @@ mod go_on;
 mod model;
 mod options;
 mod plan;
-#[allow(dead_code)]
-#[path = "../../torture/src/random.rs"]
-mod random;
 mod record;
 mod recorded;
 mod see;

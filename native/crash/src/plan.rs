@@ -1,7 +1,7 @@
 //! Workloads, as words of one letter an operation, and what each comes to: the calls to be made and the model of them.
 
 use crate::model::{Model, Node};
-use crate::random::Random;
+use kmsfs_random::Random;
 use std::collections::BTreeMap;
 
 /// Letter and meaning.

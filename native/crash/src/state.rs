@@ -2,9 +2,9 @@
 
 use crate::cuts::{self, Cut};
 use crate::options::Options;
-use crate::random::Random;
 use crate::record::{self, Entry};
 use crate::Result;
+use kmsfs_random::Random;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;

@@ -3,8 +3,8 @@
 use crate::driver::ask;
 use crate::options::Options;
 use crate::plan::{self, Act, Plan};
-use crate::random::Random;
 use crate::Result;
+use kmsfs_random::Random;
 use rustix::fs::{fallocate, FallocateFlags};
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};

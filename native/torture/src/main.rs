@@ -19,7 +19,6 @@ mod faults;
 mod fsx;
 mod options;
 mod parts;
-mod random;
 mod stress;
 
 use options::Options;

@@ -7,8 +7,8 @@ mod shared;
 
 use crate::options::Options;
 use crate::parts::{self, Part};
-use crate::random::Random;
 use crate::{driver, Result};
+use kmsfs_random::Random;
 use settled::{describe, settled};
 use std::path::Path;
 

@@ -1,9 +1,9 @@
 //! Fighting for names.
 
 use super::{DIRS, SLOTS, SLOTS_EACH};
-use crate::random::Random;
 use crate::stress::names_in;
 use crate::Result;
+use kmsfs_random::Random;
 use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags, CWD};
 use rustix::io::Errno;
 use std::path::{Path, PathBuf};

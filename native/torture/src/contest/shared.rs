@@ -1,8 +1,8 @@
 //! Files that all write at once, each its own bytes.
 
 use super::{LOG, RECORD, STRIPED};
-use crate::random::Random;
 use crate::Result;
+use kmsfs_random::Random;
 use rustix::fs::{open, Mode, OFlags};
 use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
 use std::os::fd::OwnedFd;

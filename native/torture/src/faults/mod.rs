@@ -11,9 +11,9 @@ mod tracer;
 mod tree;
 
 use crate::options::Options;
-use crate::random::Random;
 use crate::{driver, Result};
 use calls::Call;
+use kmsfs_random::Random;
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::{self, Errno};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! What an application does, each step in a directory of its own. Run on the mount and on the mirror, it is the same.
 
-use crate::random::Random;
+use kmsfs_random::Random;
 use rustix::fs::{
     self, AtFlags, FallocateFlags, FileType, Gid, Mode, OFlags, RenameFlags, Timespec, Timestamps, Uid, XattrFlags, CWD,
 };

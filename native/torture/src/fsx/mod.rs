@@ -7,8 +7,8 @@ mod run;
 mod subject;
 
 use crate::options::Options;
-use crate::random::Random;
 use crate::Result;
+use kmsfs_random::Random;
 use model::Model;
 use op::{draw, Shape};
 use run::Run;

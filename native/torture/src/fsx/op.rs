@@ -1,6 +1,6 @@
 //! One step of the work, and how it is drawn.
 
-use crate::random::Random;
+use kmsfs_random::Random;
 
 /// By which way bytes go in or out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

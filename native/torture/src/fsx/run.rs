@@ -4,8 +4,8 @@ use super::check::{attributes, changed_since, compare, extents, read, Aligned};
 use super::op::{Move, Op, Sync, Way};
 use super::subject::{stat, Subject};
 use crate::options::Options;
-use crate::random::Random;
 use crate::{driver, Result};
+use kmsfs_random::Random;
 use rustix::fs::{
     copy_file_range, fadvise, fallocate, fdatasync, fsync, ftruncate, sendfile, syncfs, Advice, FallocateFlags, OFlags,
     SeekFrom, Stat, Timespec, Timestamps,

@@ -1,7 +1,7 @@
 //! Drawing operations: paths from a few names in the directories that there are, so that many meet.
 
 use super::op::Op;
-use crate::random::Random;
+use kmsfs_random::Random;
 use rustix::fs::{FileType, OFlags, UTIME_NOW, UTIME_OMIT};
 use std::path::Path;
 

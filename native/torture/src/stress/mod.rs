@@ -8,9 +8,9 @@ mod worker;
 
 use crate::options::Options;
 use crate::parts::{self, Part};
-use crate::random::Random;
 use crate::{driver, Result};
 use compare::{Times, Trees};
+use kmsfs_random::Random;
 pub use op::{names as names_in, xattrs};
 use std::collections::HashMap;
 use std::path::Path;

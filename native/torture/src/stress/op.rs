@@ -1,6 +1,6 @@
 //! One operation on a tree, and doing it below a root: on the mount and on the mirror it is the same call.
 
-use crate::random::Random;
+use kmsfs_random::Random;
 use rustix::fs::{
     self, AtFlags, Dev, FallocateFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid,
     XattrFlags, CWD,

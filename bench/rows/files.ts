@@ -3,15 +3,17 @@
 import { type Bench, bandwidth, duration, everywhere, once, type Row, rate, type Sample } from "./row.js";
 
 const MIB = "M";
+const BANDWIDTH = { unit: "MiB/s", better: "higher", backings: everywhere } as const;
+const RATE = { unit: "1/s", better: "higher", backings: everywhere } as const;
+const SECONDS = { unit: "s", better: "lower", backings: everywhere } as const;
+const MICROSECONDS = { unit: "us", better: "lower", backings: everywhere } as const;
 
 /** Whole files. */
 const bulk: Row[] = [
   {
     name: "write",
     what: "write 128 KiB sequentially, with the fsync",
-    unit: "MiB/s",
-    better: "higher",
-    backings: everywhere,
+    ...BANDWIDTH,
     async run(at) {
       const sample = bandwidth(await at.load("write", "big", "--size", at.scale.bulk + MIB));
       at.remove("big");
@@ -21,9 +23,7 @@ const bulk: Row[] = [
   {
     name: "rewrite",
     what: "rewrite a file in place, 128 KiB sequentially, with the fsync",
-    unit: "MiB/s",
-    better: "higher",
-    backings: everywhere,
+    ...BANDWIDTH,
     prepare: (at) => at.load("write", "big", "--size", at.scale.rewrite + MIB),
     run: async (at) =>
       bandwidth(await at.load("write", "big", "--in-place", "--size", at.scale.rewrite + MIB)),
@@ -31,9 +31,7 @@ const bulk: Row[] = [
   {
     name: "read",
     what: "read 128 KiB sequentially, cold",
-    unit: "MiB/s",
-    better: "higher",
-    backings: everywhere,
+    ...BANDWIDTH,
     prepare: (at) => at.load("write", "big", "--size", at.scale.bulk + MIB),
     async run(at) {
       await at.cold();
@@ -43,9 +41,7 @@ const bulk: Row[] = [
   {
     name: "reread-direct",
     what: "re-read 128 KiB with O_DIRECT what fits the sector cache",
-    unit: "MiB/s",
-    better: "higher",
-    backings: everywhere,
+    ...BANDWIDTH,
     async prepare(at) {
       await at.load("write", "cached", "--size", at.scale.cached + MIB);
       await at.load("read", "cached", "--direct");
@@ -55,9 +51,7 @@ const bulk: Row[] = [
   {
     name: "reread-direct-4k",
     what: "re-read 4 KiB at random with O_DIRECT what fits the sector cache",
-    unit: "1/s",
-    better: "higher",
-    backings: everywhere,
+    ...RATE,
     async prepare(at) {
       await at.load("write", "cached", "--size", at.scale.cached + MIB);
       await at.load("read", "cached", "--direct");
@@ -77,9 +71,7 @@ const random: Row[] = [
   ...clients([1, 4, 8], (n) => ({
     name: `randread-${n}`,
     what: `random 4 KiB reads, cold${several(n)}`,
-    unit: "1/s",
-    better: "higher",
-    backings: everywhere,
+    ...RATE,
     prepare: (at) => at.load("write", "random", "--size", at.scale.random + MIB),
     async run(at) {
       await at.cold();
@@ -91,9 +83,7 @@ const random: Row[] = [
   {
     name: "append",
     what: "100-byte appends",
-    unit: "1/s",
-    better: "higher",
-    backings: everywhere,
+    ...RATE,
     async run(at) {
       const sample = rate(await at.load("append", "log", "--ops", at.scale.appends));
       at.remove("log");
@@ -107,9 +97,7 @@ function writing(n: number, command: string, what: string): Row {
   return {
     name: `${command}-${n}`,
     what: what + several(n),
-    unit: "1/s",
-    better: "higher",
-    backings: everywhere,
+    ...RATE,
     // Makes the files: one write each.
     prepare: (at) => at.load(command, "random", ...args(at)),
     run: async (at) => rate(await at.load(command, "random", ...args(at), "--seconds", at.scale.seconds)),
@@ -119,9 +107,7 @@ function writing(n: number, command: string, what: string): Row {
 const huge: Row = {
   name: "randread-huge",
   what: "cold random 4 KiB reads in a 32 GiB file, a block written in each 512 KiB",
-  unit: "1/s",
-  better: "higher",
-  backings: everywhere,
+  ...RATE,
   prepare: (at) =>
     at.load("scatter", "huge", "--size", at.scale.huge + MIB, "--stride", `${at.scale.hugeStride}K`),
   async run(at): Promise<Sample> {
@@ -138,9 +124,7 @@ const trees: Row[] = [
   ...clients([1, 4, 8], (n) => ({
     name: `create-${n}`,
     what: `create files of 2 KiB${several(n)}`,
-    unit: "s",
-    better: "lower",
-    backings: everywhere,
+    ...SECONDS,
     async run(at) {
       const sample = duration(await at.load("create", "tree", ...tree(at), "--threads", n));
       at.remove("tree");
@@ -150,9 +134,7 @@ const trees: Row[] = [
   {
     name: "find",
     what: "list them with lstat, cold",
-    unit: "s",
-    better: "lower",
-    backings: everywhere,
+    ...SECONDS,
     prepare: (at) => at.load("create", "tree", ...tree(at)),
     async run(at) {
       await at.cold();
@@ -162,9 +144,7 @@ const trees: Row[] = [
   {
     name: "readfiles",
     what: "read them, cold",
-    unit: "s",
-    better: "lower",
-    backings: everywhere,
+    ...SECONDS,
     prepare: (at) => at.load("create", "tree", ...tree(at)),
     async run(at) {
       await at.cold();
@@ -174,9 +154,7 @@ const trees: Row[] = [
   {
     name: "remove",
     what: "remove them",
-    unit: "s",
-    better: "lower",
-    backings: everywhere,
+    ...SECONDS,
     async run(at) {
       await at.load("create", "tree", ...tree(at));
       return duration(await at.load("remove", "tree", ...tree(at)));
@@ -185,9 +163,7 @@ const trees: Row[] = [
   ...clients([1, 4, 8], (n) => ({
     name: `stat-${n}`,
     what: `lstat, nothing cached${several(n)}, time of one`,
-    unit: "us",
-    better: "lower",
-    backings: everywhere,
+    ...MICROSECONDS,
     prepare: (at) => at.load("create", "tree", ...tree(at)),
     async run(at) {
       await at.cold();
@@ -201,9 +177,7 @@ const mounts: Row[] = [
   {
     name: "mount",
     what: "mount a volume that was unmounted cleanly",
-    unit: "s",
-    better: "lower",
-    backings: everywhere,
+    ...SECONDS,
     run: async (at) => ({ value: await at.subject.timeMount() }),
   },
 ];

@@ -2,7 +2,8 @@
 
 use criterion::{criterion_group, criterion_main, BatchSize, Criterion, Throughput};
 use kmsfs_files::memory::MemoryStore;
-use kmsfs_microbench::{file, filled, open, Random};
+use kmsfs_microbench::{file, filled, open};
+use kmsfs_random::Random;
 use std::sync::Arc;
 
 const BLOCK: usize = 4096;
@@ -12,7 +13,7 @@ const MIB: u64 = 64;
 fn tree(c: &mut Criterion) {
     let (store, id) = filled(MIB);
     let files = open(store.clone(), 1 << 20, false);
-    let (file, mut random, mut buf) = (file(&files, &store, id), Random::new(), vec![0; BLOCK]);
+    let (file, mut random, mut buf) = (file(&files, &store, id), Random::new(1), vec![0; BLOCK]);
     let mut group = c.benchmark_group("tree");
     group.throughput(Throughput::Bytes(BLOCK as u64));
     group.bench_function("read 4 KiB, cold", |b| {
@@ -30,7 +31,7 @@ fn tree(c: &mut Criterion) {
 fn cache(c: &mut Criterion) {
     let (store, id) = filled(MIB);
     let files = open(store.clone(), 128 << 20, false);
-    let (file, mut random, mut buf) = (file(&files, &store, id), Random::new(), vec![0; BLOCK]);
+    let (file, mut random, mut buf) = (file(&files, &store, id), Random::new(1), vec![0; BLOCK]);
     for n in 0..MIB << 8 {
         file.read(n * BLOCK as u64, &mut buf).expect("read");
     }
@@ -45,7 +46,7 @@ fn cache(c: &mut Criterion) {
 fn log(c: &mut Criterion) {
     let (store, id) = filled(MIB);
     let files = open(store.clone(), 16 << 20, false);
-    let (file, mut random) = (file(&files, &store, id), Random::new());
+    let (file, mut random) = (file(&files, &store, id), Random::new(1));
     let data = random.bytes(1 << 20);
     let mut group = c.benchmark_group("log");
     group.throughput(Throughput::Bytes(BLOCK as u64));
@@ -75,7 +76,7 @@ fn log(c: &mut Criterion) {
 fn recovery(c: &mut Criterion) {
     let store = Arc::new(MemoryStore::default());
     let files = open(store.clone(), 1 << 20, true);
-    let (file, mut random) = (file(&files, &store, [1; 16]), Random::new());
+    let (file, mut random) = (file(&files, &store, [1; 16]), Random::new(1));
     let data = random.bytes(BLOCK);
     for _ in 0..1000 {
         file.write(random.below(1 << 10) * BLOCK as u64, &data).expect("write");

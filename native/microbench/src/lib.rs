@@ -1,40 +1,14 @@
-//! What the micro-benchmarks share: a volume in memory, and numbers that look random.
+//! What the micro-benchmarks share: a volume in memory.
 #![allow(clippy::expect_used)] // a benchmark that cannot begin has nothing else to say
 
 use kmsfs_files::memory::MemoryStore;
 use kmsfs_files::store::FileId;
 use kmsfs_files::{Config, File, Files};
 use kmsfs_format::keys::{DomainKeys, Secret};
+use kmsfs_random::Random;
 use std::sync::Arc;
 
 pub const UUID: [u8; 16] = [9; 16];
-
-pub struct Random(u64);
-
-impl Random {
-    pub fn new() -> Random {
-        Random(0x9e37_79b9_7f4a_7c15)
-    }
-    /// xorshift64* (Vigna 2016).
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-    pub fn below(&mut self, n: u64) -> u64 {
-        (self.next() >> 8) % n
-    }
-    pub fn bytes(&mut self, n: usize) -> Vec<u8> {
-        (0..n).map(|_| (self.next() >> 32) as u8).collect()
-    }
-}
-
-impl Default for Random {
-    fn default() -> Self {
-        Random::new()
-    }
-}
 
 pub fn keys() -> Arc<DomainKeys> {
     Arc::new(DomainKeys::derive(&UUID, &Secret::take(&mut [5; 32])).expect("keys"))
@@ -67,7 +41,7 @@ pub fn filled(mebibytes: u64) -> (Arc<MemoryStore>, FileId) {
     let (store, id) = (Arc::new(MemoryStore::default()), [1; 16]);
     let files = open(store.clone(), 1 << 20, true);
     let file = file(&files, &store, id);
-    let data = Random::new().bytes(1 << 20);
+    let data = Random::new(1).bytes(1 << 20);
     for n in 0..mebibytes {
         file.write(n << 20, &data).expect("write");
     }

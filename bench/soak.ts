@@ -7,7 +7,7 @@ import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { packageRoot } from "../src/package-root.js";
-import { command } from "./support/command.js";
+import { CommandFailed, command } from "./support/command.js";
 import { Scratch } from "./support/scratch.js";
 import { kmsfs, kmsfsCommand } from "./systems/kmsfs.js";
 import type { Place } from "./systems/system.js";
@@ -56,6 +56,10 @@ function grown(samples: readonly Sample[]): string[] {
   });
 }
 
+function empty(dir: string): void {
+  for (const name of readdirSync(dir)) rmSync(join(dir, name), { recursive: true, force: true });
+}
+
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
@@ -73,6 +77,8 @@ async function main(): Promise<number> {
   const system = kmsfs("kmsfs", ["dev,suid"]);
   await system.init(place);
   await system.mount(place);
+  // The workers are of several users, who have to get through.
+  await command(["chmod", "755", dir]);
   const pids = (await system.processes?.(place)) ?? [];
   const samples: Sample[] = [];
   const started = Date.now();
@@ -83,11 +89,10 @@ async function main(): Promise<number> {
     const work = join(dir, "work");
     await command(["mkdir", "-m", "755", work]);
     await command([TORTURE, "fsx", work, ...seed, "--files", "3"], { env: {} });
+    empty(work);
     const stress = ["stress", work, mirror, ...seed, "--threads", "2", "--processes", "2"];
     await command([TORTURE, ...stress], { env: {} });
-    for (const each of [work, mirror]) {
-      for (const name of readdirSync(each)) rmSync(join(each, name), { recursive: true, force: true });
-    }
+    empty(mirror);
     rmSync(work, { recursive: true });
     if (passed() >= samples.length) {
       const taken = sample(passed(), pids);
@@ -104,4 +109,9 @@ async function main(): Promise<number> {
   return wrong.length === 0 ? 0 : 1;
 }
 
-process.exitCode = await main();
+process.exitCode = await main().catch((error: unknown) => {
+  console.error(`soak: ${error instanceof Error ? error.message : String(error)}`);
+  // What differs from the models, and how to have it again.
+  if (error instanceof CommandFailed) console.error(error.said);
+  return 1;
+});

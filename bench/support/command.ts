@@ -10,7 +10,15 @@ export interface CommandOptions {
   readonly limit?: number;
 }
 
-export class CommandFailed extends Error {}
+export class CommandFailed extends Error {
+  /** `said`: the end of what it printed as errors. */
+  constructor(
+    message: string,
+    readonly said = "",
+  ) {
+    super(message);
+  }
+}
 
 /** Debian keeps some of what is needed out of the PATH of users. */
 export const PATH = `${process.env.PATH ?? ""}:/usr/sbin:/sbin`;
@@ -44,7 +52,7 @@ export function command(argv: readonly string[], options: CommandOptions = {}): 
       clearTimeout(timer);
       if (status === 0) return done(stdout);
       const why = late ? `took longer than ${options.limit ?? 600} s` : lastLine(stderr || stdout);
-      failed(new CommandFailed(`${program}: ${why || `ended with ${signal ?? status}`}`));
+      failed(new CommandFailed(`${program}: ${why || `ended with ${signal ?? status}`}`, stderr));
     });
   });
 }

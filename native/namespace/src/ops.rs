@@ -85,6 +85,8 @@ pub struct Writing {
     pub from_cache: bool,
     /// FUSE_WRITE_KILL_SUIDGID.
     pub kill_suidgid: bool,
+    /// The caller's, which is nobody's where it is `from_cache`.
+    pub gid: u32,
 }
 
 /// Only what is `Some` changes.
@@ -97,7 +99,7 @@ pub struct SetAttr {
     pub atime: Option<SetTime>,
     pub mtime: Option<SetTime>,
     pub handle: Option<Handle>,
-    /// FATTR_KILL_SUIDGID: clear setuid and (if group-executable) setgid; the kernel leaves it to us (KILLPRIV_V2).
+    /// FATTR_KILL_SUIDGID: clear setuid and, if group-executable or not the caller's group, setgid; the kernel leaves it to us (KILLPRIV_V2).
     pub kill_suidgid: bool,
 }
 

@@ -172,6 +172,29 @@ fn a_write_of_someone_else_clears_setuid_and_capabilities() {
     v.release(f, h).unwrap();
 }
 
+/// As on ext4 (setattr_should_drop_sgid, fs/attr.c), which the long runs of torture found.
+#[test]
+fn setgid_without_execution_stays_at_the_writes_of_members_alone() {
+    let b = Backing::new();
+    let v = b.open();
+    let f = put(&v, R, b"f", b"x");
+    let h = v.open(f, libc::O_WRONLY as u32).unwrap();
+    let mode = || v.getattr(f, None).unwrap().mode & 0o7777;
+    let writing = |gid| Writing { kill_suidgid: true, gid, ..Writing::default() };
+    let cutting = SetAttr { size: Some(0), kill_suidgid: true, ..SetAttr::default() };
+    v.setattr(ME, f, &set(0o2622)).unwrap();
+    v.write(f, h, 0, b"y", writing(0)).unwrap();
+    assert_eq!(mode(), 0o2622);
+    v.write(f, h, 0, b"y", writing(5)).unwrap();
+    assert_eq!(mode(), 0o622);
+    v.setattr(ME, f, &set(0o2622)).unwrap();
+    v.setattr(Caller { uid: 1000, gid: 0, ..SOMEONE }, f, &cutting).unwrap();
+    assert_eq!(mode(), 0o2622);
+    v.setattr(SOMEONE, f, &cutting).unwrap();
+    assert_eq!(mode(), 0o622);
+    v.release(f, h).unwrap();
+}
+
 #[test]
 fn nodes_are_rebuilt_from_their_ids_after_eviction_and_after_a_remount() {
     for parent in ["/var/tmp", "/dev/shm"] {

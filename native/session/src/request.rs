@@ -279,6 +279,7 @@ impl<'a> Operation<'a> {
                 let how = Writing {
                     from_cache: flags & abi::WRITE_CACHE != 0,
                     kill_suidgid: flags & abi::WRITE_KILL_SUIDGID != 0,
+                    gid: header.caller.gid,
                 };
                 Operation::Write { handle, offset, data, how }
             }

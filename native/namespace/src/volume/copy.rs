@@ -21,7 +21,7 @@ impl Volume {
         if source.node.id == target.node.id && from.1 < to_end && to.1 < from_end {
             return Err(Fault::errno(libc::EINVAL));
         }
-        self.drop_privileges(&target.node)?;
+        self.drop_privileges(&target.node, None)?;
         let mut buf = vec![0; length.min(PIECE) as usize];
         let mut done = 0;
         while done < length {

@@ -19,8 +19,8 @@ impl FileSystem for Volume {
     fn getattr(&self, node: NodeId, _handle: Option<Handle>) -> Result<Attr> {
         answer(self, node, self.get_attr(node))
     }
-    fn setattr(&self, _caller: Caller, node: NodeId, set: &SetAttr) -> Result<Attr> {
-        answer(self, node, self.set_attr(node, set))
+    fn setattr(&self, caller: Caller, node: NodeId, set: &SetAttr) -> Result<Attr> {
+        answer(self, node, self.set_attr(caller, node, set))
     }
     fn readlink(&self, node: NodeId) -> Result<Vec<u8>> {
         answer(self, node, self.read_link(node))

@@ -14,7 +14,7 @@ impl Volume {
         self.writable()?;
         let open = self.open_handle(handle)?;
         if how.kill_suidgid {
-            self.drop_privileges(&open.node)?;
+            self.drop_privileges(&open.node, Some(how.gid))?;
         }
         let written = if open.append && !how.from_cache {
             open.file.append(data)?.1
@@ -63,7 +63,7 @@ impl Volume {
             }
             _ => return Err(Fault::errno(libc::EOPNOTSUPP)),
         }
-        self.drop_privileges(&open.node)?;
+        self.drop_privileges(&open.node, None)?;
         open.home.touch();
         Ok(())
     }

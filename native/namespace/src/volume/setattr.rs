@@ -3,7 +3,7 @@
 use super::Volume;
 use crate::backing::inode::{owner_of, NO_ID};
 use crate::fault::{Fault, Result};
-use crate::ops::{Attr, NodeId, SetAttr, SetTime};
+use crate::ops::{Attr, Caller, NodeId, SetAttr, SetTime};
 use crate::table::Node;
 use kmsfs_files::Time;
 use kmsfs_format::record::{Kind, Owner};
@@ -17,11 +17,11 @@ const SUID: u16 = libc::S_ISUID as u16;
 const SGID: u16 = libc::S_ISGID as u16;
 const GROUP_EXECUTES: u16 = libc::S_IXGRP as u16;
 
-/// The mode that is left when privileges are taken away: no setuid, and no setgid where the group may execute
-/// (without that it once meant mandatory locking).
-fn without_privileges(mode: u16) -> u16 {
+/// The mode that is left when privileges are taken away: no setuid, and no setgid where the group may execute, or by who is
+/// no `member` of it.
+fn without_privileges(mode: u16, member: bool) -> u16 {
     let mode = mode & !SUID;
-    if mode & GROUP_EXECUTES != 0 {
+    if mode & GROUP_EXECUTES != 0 || !member {
         mode & !SGID
     } else {
         mode
@@ -29,7 +29,7 @@ fn without_privileges(mode: u16) -> u16 {
 }
 
 impl Volume {
-    pub(super) fn set_attr(&self, id: NodeId, set: &SetAttr) -> Result<Attr> {
+    pub(super) fn set_attr(&self, caller: Caller, id: NodeId, set: &SetAttr) -> Result<Attr> {
         self.writable()?;
         let node = self.node(id)?;
         let fd = self.fd(&node)?;
@@ -41,7 +41,7 @@ impl Volume {
             self.set_owner(&node, &fd, set)?;
         }
         if node.kind != Kind::Directory && (set.kill_suidgid || owner_changes && set.mode.is_none()) {
-            self.drop_privileges(&node)?;
+            self.drop_privileges(&node, set.kill_suidgid.then_some(caller.gid))?;
         }
         if set.atime.is_some() || set.mtime.is_some() {
             self.set_times(&node, &fd, set)?;
@@ -54,7 +54,7 @@ impl Volume {
     /// chown(2) to no other owner: it takes privileges away all the same, and sets ctime.
     fn change_nothing(&self, node: &Node, fd: &OwnedFd) -> Result<()> {
         if node.kind != Kind::Directory {
-            self.drop_privileges(node)?;
+            self.drop_privileges(node, None)?;
         }
         Ok(chownat(fd, "", None, None, AtFlags::EMPTY_PATH)?)
     }
@@ -94,7 +94,7 @@ impl Volume {
         };
         if set.mode.is_none() && node.kind != Kind::Directory {
             // chown(2) on Linux clears them whoever calls.
-            new.mode = without_privileges(new.mode);
+            new.mode = without_privileges(new.mode, true);
         }
         node.plain.store(false, Ordering::Release);
         self.change_owner(node, fd, new)?;
@@ -116,8 +116,10 @@ impl Volume {
         Ok(())
     }
 
-    /// Clears setuid, setgid and capabilities, as a write, truncate or chown must.
-    pub(super) fn drop_privileges(&self, node: &Node) -> Result<()> {
+    /// Clears setuid, setgid and capabilities, as a write, truncate or chown must. `by`: the group of whom the kernel found
+    /// to be no member of the file's with the right to keep setgid; where nobody executes as the group, setgid stays for
+    /// members (setattr_should_drop_sgid, fs/attr.c). FUSE does not tell the caller's other groups.
+    pub(super) fn drop_privileges(&self, node: &Node, by: Option<u32>) -> Result<()> {
         if node.plain.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -125,14 +127,15 @@ impl Volume {
         {
             let _held = self.backing.inode_locks.lock(&[&node.file]);
             let has = owner_of(&fstat(&fd)?);
-            let mode = without_privileges(has.mode);
+            let mode = without_privileges(has.mode, by.is_none_or(|gid| gid == has.gid));
             if mode != has.mode {
                 self.change_owner(node, &fd, Owner { mode, ..has })?;
                 self.inode_changed(&node.file);
             }
             // Set under the lock that a chmod or setxattr takes to unset it.
             self.drop_capabilities(node, &fd)?;
-            node.plain.store(true, Ordering::Release);
+            // Nor is a member's setgid something to clear at others' writes.
+            node.plain.store(mode & SGID == 0, Ordering::Release);
         }
         Ok(())
     }

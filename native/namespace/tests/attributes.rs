@@ -192,7 +192,28 @@ fn setgid_without_execution_stays_at_the_writes_of_members_alone() {
     assert_eq!(mode(), 0o2622);
     v.setattr(SOMEONE, f, &cutting).unwrap();
     assert_eq!(mode(), 0o622);
+    v.setattr(ME, f, &set(0o2622)).unwrap();
+    let chown = SetAttr { uid: Some(7), kill_suidgid: true, ..SetAttr::default() };
+    v.setattr(Caller { gid: 5, ..ME }, f, &chown).unwrap();
+    assert_eq!(mode(), 0o2622, "a chown says nothing of who calls");
     v.release(f, h).unwrap();
+}
+
+/// The kernel lets it through to us; on ext4 it is EPERM (notify_change, fs/attr.c).
+#[test]
+fn only_the_owner_takes_privileges_away_by_a_chown_to_nobody_else() {
+    let b = Backing::new();
+    let v = b.open();
+    let (e, h) = v.create(SOMEONE, R, b"f", 0o6755, libc::O_RDWR as u32).unwrap();
+    let other = Caller { uid: 1001, ..SOMEONE };
+    let nothing = SetAttr::default();
+    assert_eq!(errno(v.setattr(other, e.node, &nothing)), libc::EPERM);
+    assert_eq!(v.getattr(e.node, None).unwrap().mode & 0o7777, 0o6755);
+    assert_eq!(v.setattr(SOMEONE, e.node, &nothing).unwrap().mode & 0o7777, 0o755);
+    v.setattr(other, e.node, &nothing).unwrap();
+    v.setattr(ME, e.node, &set(0o6755)).unwrap();
+    assert_eq!(v.setattr(ME, e.node, &nothing).unwrap().mode & 0o7777, 0o755);
+    v.release(e.node, h).unwrap();
 }
 
 #[test]

@@ -41,20 +41,28 @@ impl Volume {
             self.set_owner(&node, &fd, set)?;
         }
         if node.kind != Kind::Directory && (set.kill_suidgid || owner_changes && set.mode.is_none()) {
-            self.drop_privileges(&node, set.kill_suidgid.then_some(caller.gid))?;
+            // With a chown(2) the kernel asks for it whoever calls.
+            self.drop_privileges(&node, (!owner_changes).then_some(caller.gid))?;
         }
         if set.atime.is_some() || set.mtime.is_some() {
             self.set_times(&node, &fd, set)?;
         } else if set.size.is_none() && set.mode.is_none() && !owner_changes && !set.kill_suidgid {
-            self.change_nothing(&node, &fd)?;
+            self.change_nothing(caller, &node, &fd)?;
         }
         self.attr_of(&node)
     }
 
-    /// chown(2) to no other owner: it takes privileges away all the same, and sets ctime.
-    fn change_nothing(&self, node: &Node, fd: &OwnedFd) -> Result<()> {
+    /// chown(2) to no other owner: it takes privileges away all the same, which is the owner's to do, and sets ctime. EPERM;
+    /// the kernel asks for no permission here where the file system sees to the privileges.
+    fn change_nothing(&self, caller: Caller, node: &Node, fd: &OwnedFd) -> Result<()> {
         if node.kind != Kind::Directory {
-            self.drop_privileges(node, None)?;
+            let has = owner_of(&fstat(fd)?);
+            let by = (caller.uid != 0).then_some(caller.gid);
+            let left = without_privileges(has.mode, by.is_none_or(|gid| gid == has.gid));
+            if left != has.mode && caller.uid != 0 && caller.uid != has.uid {
+                return Err(Fault::errno(libc::EPERM));
+            }
+            self.drop_privileges(node, by)?;
         }
         Ok(chownat(fd, "", None, None, AtFlags::EMPTY_PATH)?)
     }

@@ -54,7 +54,9 @@ impl Names {
         let mode = |path: &str| rustix::fs::stat(mirror.join(path)).map_or(0, |s| s.st_mode);
         match &op {
             // FUSE does not say that it was root who reserved or copied: the bits go, ext4 keeps them then.
-            Op::Allocate { path, .. } | Op::Copy { to: path, .. } if user == 0 && mode(path) & 0o6000 != 0 => {
+            Op::Allocate { path, .. } | Op::Copy { to: path, .. }
+                if user == 0 && mode(path) & 0o6000 != 0 || mode(path) & 0o2010 == 0o2000 =>
+            {
                 Op::Stat { path: path.clone() }
             }
             _ => op,

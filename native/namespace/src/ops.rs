@@ -99,6 +99,8 @@ pub struct SetAttr {
     pub atime: Option<SetTime>,
     pub mtime: Option<SetTime>,
     pub handle: Option<Handle>,
+    /// FATTR_CTIME: the kernel, where it keeps times (FUSE_WRITEBACK_CACHE), has set ctime.
+    pub ctime: bool,
     /// FATTR_KILL_SUIDGID: clear setuid and, if group-executable or not the caller's group, setgid; the kernel leaves it to us (KILLPRIV_V2).
     pub kill_suidgid: bool,
 }

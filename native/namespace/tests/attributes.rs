@@ -206,14 +206,29 @@ fn only_the_owner_takes_privileges_away_by_a_chown_to_nobody_else() {
     let v = b.open();
     let (e, h) = v.create(SOMEONE, R, b"f", 0o6755, libc::O_RDWR as u32).unwrap();
     let other = Caller { uid: 1001, ..SOMEONE };
-    let nothing = SetAttr::default();
-    assert_eq!(errno(v.setattr(other, e.node, &nothing)), libc::EPERM);
+    let chown = SetAttr { ctime: true, ..SetAttr::default() };
+    assert_eq!(errno(v.setattr(other, e.node, &chown)), libc::EPERM);
     assert_eq!(v.getattr(e.node, None).unwrap().mode & 0o7777, 0o6755);
-    assert_eq!(v.setattr(SOMEONE, e.node, &nothing).unwrap().mode & 0o7777, 0o755);
-    v.setattr(other, e.node, &nothing).unwrap();
+    assert_eq!(v.setattr(SOMEONE, e.node, &chown).unwrap().mode & 0o7777, 0o755);
+    v.setattr(other, e.node, &chown).unwrap();
     v.setattr(ME, e.node, &set(0o6755)).unwrap();
-    assert_eq!(v.setattr(ME, e.node, &nothing).unwrap().mode & 0o7777, 0o755);
+    assert_eq!(v.setattr(ME, e.node, &chown).unwrap().mode & 0o7777, 0o755);
     v.release(e.node, h).unwrap();
+}
+
+/// What the kernel sends before a write has neither a time nor an owner, and the writer as the caller.
+#[test]
+fn the_write_of_another_takes_privileges_away_once_it_is_known_for_one() {
+    for writeback in [true, false] {
+        let b = Backing::new();
+        let v = b.open_with(config(), Options { writeback, ..Options::default() }).unwrap();
+        let (e, h) = v.create(ME, R, b"f", 0o6777, libc::O_RDWR as u32).unwrap();
+        let left = v.setattr(SOMEONE, e.node, &SetAttr::default()).unwrap().mode & 0o7777;
+        assert_eq!(left, if writeback { 0o777 } else { 0o6777 });
+        v.write(e.node, h, 0, b"y", Writing { kill_suidgid: true, gid: 100, ..Writing::default() }).unwrap();
+        assert_eq!(v.getattr(e.node, None).unwrap().mode & 0o7777, 0o777);
+        v.release(e.node, h).unwrap();
+    }
 }
 
 #[test]

@@ -378,6 +378,7 @@ fn set_attr(f: &mut Fields<'_>) -> Result<SetAttr, Errno> {
         atime: time(fattr::ATIME, fattr::ATIME_NOW, atime, atime_nanos)?,
         mtime: time(fattr::MTIME, fattr::MTIME_NOW, mtime, mtime_nanos)?,
         handle: has(fattr::FH).then_some(handle),
+        ctime: has(fattr::CTIME),
         kill_suidgid: has(fattr::KILL_SUIDGID),
     })
 }

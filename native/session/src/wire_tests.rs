@@ -66,7 +66,7 @@ fn well_formed() -> Vec<(u32, Vec<u8>, &'static str)> {
             opcode::SETATTR,
             setattr.0,
             "SetAttr { set: SetAttr { mode: Some(2541), uid: Some(14), gid: Some(15), size: Some(6), atime: Some(Now), \
-             mtime: Some(Now), handle: Some(Handle(5)), kill_suidgid: true } }",
+             mtime: Some(Now), handle: Some(Handle(5)), ctime: true, kill_suidgid: true } }",
         ),
         (opcode::READLINK, body().0, "ReadLink"),
         (opcode::SYMLINK, body().s(b"n\0t/u\0").0, "Symlink { name: [110], target: [116, 47, 117] }"),

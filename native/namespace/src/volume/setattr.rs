@@ -47,20 +47,26 @@ impl Volume {
         if set.atime.is_some() || set.mtime.is_some() {
             self.set_times(&node, &fd, set)?;
         } else if set.size.is_none() && set.mode.is_none() && !owner_changes && !set.kill_suidgid {
-            self.change_nothing(caller, &node, &fd)?;
+            self.change_nothing(caller, &node, &fd, set)?;
         }
         self.attr_of(&node)
     }
 
-    /// chown(2) to no other owner: it takes privileges away all the same, which is the owner's to do, and sets ctime. EPERM;
-    /// the kernel asks for no permission here where the file system sees to the privileges.
-    fn change_nothing(&self, caller: Caller, node: &Node, fd: &OwnedFd) -> Result<()> {
+    /// Nothing but that privileges go and ctime is set: chown(2) to nobody else, which is the owner's alone where there are
+    /// privileges, or the kernel's own preparation for somebody's write (file_remove_privs). With the chown it has set
+    /// ctime itself; without the writeback cache the two look the same: then others take nothing away here, for their
+    /// writes bring FUSE_WRITE_KILL_SUIDGID. EPERM.
+    fn change_nothing(&self, caller: Caller, node: &Node, fd: &OwnedFd, set: &SetAttr) -> Result<()> {
         if node.kind != Kind::Directory {
             let has = owner_of(&fstat(fd)?);
             let by = (caller.uid != 0).then_some(caller.gid);
             let left = without_privileges(has.mode, by.is_none_or(|gid| gid == has.gid));
-            if left != has.mode && caller.uid != 0 && caller.uid != has.uid {
+            let permitted = caller.uid == 0 || caller.uid == has.uid;
+            if set.ctime && !permitted && left != has.mode {
                 return Err(Fault::errno(libc::EPERM));
+            }
+            if !permitted && !self.options.writeback && left != has.mode {
+                return Ok(());
             }
             self.drop_privileges(node, by)?;
         }

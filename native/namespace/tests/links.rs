@@ -3,7 +3,7 @@
 
 mod common;
 use common::*;
-use kmsfs_namespace::ops::{FileSystem, Writing};
+use kmsfs_namespace::ops::{FileSystem, SetAttr, SetTime, Writing};
 
 const LONG: [u8; 250] = [b'n'; 250];
 const LONGER: [u8; 255] = [0xff; 255];
@@ -242,4 +242,28 @@ fn a_removed_file_with_unflushed_blocks_does_not_fail_the_flush_of_others() {
     v.fsync(e.node, h, false).unwrap();
     v.release(e.node, h).unwrap();
     v.unlink(R, b"other").unwrap();
+}
+
+/// The soak found one that stayed for each file that never got a name, and its blocks with it.
+#[test]
+fn what_has_no_name_and_no_user_keeps_no_descriptor() {
+    let b = Backing::new();
+    let v = b.open();
+    let before = v.stats().descriptors;
+    for _ in 0..3 {
+        let (e, h) = v.tmpfile(ME, R, 0o644, libc::O_RDWR as u32).unwrap();
+        v.write(e.node, h, 0, &[7; 10_000], Writing::default()).unwrap();
+        v.flush(e.node, h).unwrap();
+        v.release(e.node, h).unwrap();
+        v.forget(e.node, 1);
+        let (e, h) = v.create(ME, R, b"f", 0o644, libc::O_RDWR as u32).unwrap();
+        v.write(e.node, h, 0, &[7; 10_000], Writing::default()).unwrap();
+        v.flush(e.node, h).unwrap();
+        v.release(e.node, h).unwrap();
+        v.unlink(R, b"f").unwrap();
+        // The kernel's own time of the removal comes after it.
+        v.setattr(ME, e.node, &SetAttr { mtime: Some(SetTime::Now), ..SetAttr::default() }).unwrap();
+        v.forget(e.node, 1);
+        assert_eq!(v.stats().descriptors, before);
+    }
 }

@@ -182,6 +182,8 @@ impl Volume {
         self.inode_changed(&inode.record.id);
         let node = self.enter(&inode)?;
         node.pin(inode.fd.clone());
+        // The pins end when nobody has it any more; a cached descriptor would hold its blocks for longer.
+        self.backing.fds.remove(node.token);
         let home = self.backing.home(&node.file, &node.handle)?;
         home.nameless(inode.fd.clone());
         let entry = self.entry_of_node(&node, &inode)?;

@@ -214,6 +214,9 @@ fn only_the_owner_takes_privileges_away_by_a_chown_to_nobody_else() {
     v.setattr(ME, e.node, &set(0o6755)).unwrap();
     assert_eq!(v.setattr(ME, e.node, &chown).unwrap().mode & 0o7777, 0o755);
     v.release(e.node, h).unwrap();
+    let fifo = v.mknod(SOMEONE, R, b"fifo", libc::S_IFIFO | 0o6755, 0, 0).unwrap().node;
+    assert_eq!(errno(v.setattr(other, fifo, &SetAttr::default())), libc::EPERM, "no time of its own comes with it");
+    assert_eq!(v.setattr(SOMEONE, fifo, &SetAttr::default()).unwrap().mode & 0o7777, 0o755);
 }
 
 /// What the kernel sends before a write has neither a time nor an owner, and the writer as the caller.

@@ -62,7 +62,9 @@ impl Volume {
             let by = (caller.uid != 0).then_some(caller.gid);
             let left = without_privileges(has.mode, by.is_none_or(|gid| gid == has.gid));
             let permitted = caller.uid == 0 || caller.uid == has.uid;
-            if set.ctime && !permitted && left != has.mode {
+            // Only of regular files does it keep times, and only they are written through it.
+            let is_chown = set.ctime || node.kind != Kind::File;
+            if is_chown && !permitted && left != has.mode {
                 return Err(Fault::errno(libc::EPERM));
             }
             if !permitted && !self.options.writeback && left != has.mode {

@@ -41,6 +41,12 @@ pub struct Caller {
     pub umask: u32,
 }
 
+impl Caller {
+    pub fn writer(self) -> Writer {
+        Writer { gid: self.gid, pid: self.pid }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Time {
     pub secs: i64,
@@ -85,8 +91,16 @@ pub struct Writing {
     pub from_cache: bool,
     /// FUSE_WRITE_KILL_SUIDGID.
     pub kill_suidgid: bool,
-    /// The caller's, which is nobody's where it is `from_cache`.
+    /// Who writes; nobody in particular where it is `from_cache`.
+    pub by: Writer,
+}
+
+/// Whose groups decide whether setgid stays at a write.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Writer {
     pub gid: u32,
+    /// 0 where it is of another pid namespace.
+    pub pid: u32,
 }
 
 /// Only what is `Some` changes.

@@ -3,7 +3,7 @@
 
 mod common;
 use common::*;
-use kmsfs_namespace::ops::{Caller, FileSystem, NodeId, SetAttr, SetTime, Time, Writing};
+use kmsfs_namespace::ops::{Caller, FileSystem, NodeId, SetAttr, SetTime, Time, Writer, Writing};
 use kmsfs_namespace::Options;
 
 const SOMEONE: Caller = Caller { uid: 1000, gid: 100, pid: 2, umask: 0 };
@@ -175,26 +175,34 @@ fn a_write_of_someone_else_clears_setuid_and_capabilities() {
 /// As on ext4 (setattr_should_drop_sgid, fs/attr.c), which the long runs of torture found.
 #[test]
 fn setgid_without_execution_stays_at_the_writes_of_members_alone() {
+    const CREW: u32 = 4242;
     let b = Backing::new();
     let v = b.open();
     let f = put(&v, R, b"f", b"x");
     let h = v.open(f, libc::O_WRONLY as u32).unwrap();
+    v.setattr(ME, f, &SetAttr { gid: Some(CREW), ..SetAttr::default() }).unwrap();
     let mode = || v.getattr(f, None).unwrap().mode & 0o7777;
-    let writing = |gid| Writing { kill_suidgid: true, gid, ..Writing::default() };
-    let cutting = SetAttr { size: Some(0), kill_suidgid: true, ..SetAttr::default() };
-    v.setattr(ME, f, &set(0o2622)).unwrap();
-    v.write(f, h, 0, b"y", writing(0)).unwrap();
-    assert_eq!(mode(), 0o2622);
-    v.write(f, h, 0, b"y", writing(5)).unwrap();
-    assert_eq!(mode(), 0o622);
-    v.setattr(ME, f, &set(0o2622)).unwrap();
-    v.setattr(Caller { uid: 1000, gid: 0, ..SOMEONE }, f, &cutting).unwrap();
-    assert_eq!(mode(), 0o2622);
-    v.setattr(SOMEONE, f, &cutting).unwrap();
-    assert_eq!(mode(), 0o622);
-    v.setattr(ME, f, &set(0o2622)).unwrap();
+    let set_again = || {
+        v.setattr(ME, f, &set(0o2622)).unwrap();
+    };
+    // Ours, whose other groups are not that one.
+    let pid = std::process::id();
+    let write = |gid, pid| {
+        set_again();
+        v.write(f, h, 0, b"y", Writing { kill_suidgid: true, by: Writer { gid, pid }, ..Writing::default() }).unwrap();
+        mode()
+    };
+    let cut = |gid| {
+        set_again();
+        let cutting = SetAttr { size: Some(0), kill_suidgid: true, ..SetAttr::default() };
+        v.setattr(Caller { uid: 1000, gid, pid, umask: 0 }, f, &cutting).unwrap();
+        mode()
+    };
+    assert_eq!([write(CREW, pid), write(5, pid), cut(CREW), cut(5)], [0o2622, 0o622, 0o2622, 0o622]);
+    assert_eq!(write(5, 0), 0o2622, "who cannot be asked may be a member");
+    set_again();
     let chown = SetAttr { uid: Some(7), kill_suidgid: true, ..SetAttr::default() };
-    v.setattr(Caller { gid: 5, ..ME }, f, &chown).unwrap();
+    v.setattr(Caller { gid: 5, pid, ..ME }, f, &chown).unwrap();
     assert_eq!(mode(), 0o2622, "a chown says nothing of who calls");
     v.release(f, h).unwrap();
 }
@@ -228,7 +236,7 @@ fn the_write_of_another_takes_privileges_away_once_it_is_known_for_one() {
         let (e, h) = v.create(ME, R, b"f", 0o6777, libc::O_RDWR as u32).unwrap();
         let left = v.setattr(SOMEONE, e.node, &SetAttr::default()).unwrap().mode & 0o7777;
         assert_eq!(left, if writeback { 0o777 } else { 0o6777 });
-        v.write(e.node, h, 0, b"y", Writing { kill_suidgid: true, gid: 100, ..Writing::default() }).unwrap();
+        v.write(e.node, h, 0, b"y", Writing { kill_suidgid: true, ..Writing::default() }).unwrap();
         assert_eq!(v.getattr(e.node, None).unwrap().mode & 0o7777, 0o777);
         v.release(e.node, h).unwrap();
     }

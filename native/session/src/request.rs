@@ -279,7 +279,7 @@ impl<'a> Operation<'a> {
                 let how = Writing {
                     from_cache: flags & abi::WRITE_CACHE != 0,
                     kill_suidgid: flags & abi::WRITE_KILL_SUIDGID != 0,
-                    gid: header.caller.gid,
+                    by: header.caller.writer(),
                 };
                 Operation::Write { handle, offset, data, how }
             }

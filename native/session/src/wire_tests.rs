@@ -91,13 +91,13 @@ fn well_formed() -> Vec<(u32, Vec<u8>, &'static str)> {
             opcode::WRITE,
             body().q(&[5, 4096]).w(&[4, 5]).q(&[0]).w(&[0, 0]).s(b"data").0,
             "Write { handle: Handle(5), offset: 4096, data: [100, 97, 116, 97], how: Writing { from_cache: true, \
-             kill_suidgid: true, gid: 20 } }",
+             kill_suidgid: true, by: Writer { gid: 20, pid: 30 } } }",
         ),
         (
             opcode::WRITE,
             body().q(&[5, 4096]).w(&[1, 2]).q(&[7]).w(&[0, 0]).s(b"d").0,
             "Write { handle: Handle(5), offset: 4096, data: [100], how: Writing { from_cache: false, \
-             kill_suidgid: false, gid: 20 } }",
+             kill_suidgid: false, by: Writer { gid: 20, pid: 30 } } }",
         ),
         (opcode::STATFS, body().0, "StatFs"),
         (opcode::RELEASE, body().q(&[5]).w(&[1, 0]).q(&[0]).0, "Release { handle: Handle(5), flags: 1 }"),

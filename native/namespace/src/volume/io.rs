@@ -14,7 +14,7 @@ impl Volume {
         self.writable()?;
         let open = self.open_handle(handle)?;
         if how.kill_suidgid {
-            self.drop_privileges(&open.node, Some(how.gid))?;
+            self.drop_privileges(&open.node, Some(how.by))?;
         }
         let written = if open.append && !how.from_cache {
             open.file.append(data)?.1

@@ -3,7 +3,7 @@
 use super::Volume;
 use crate::backing::inode::{owner_of, NO_ID};
 use crate::fault::{Fault, Result};
-use crate::ops::{Attr, Caller, NodeId, SetAttr, SetTime};
+use crate::ops::{Attr, Caller, NodeId, SetAttr, SetTime, Writer};
 use crate::table::Node;
 use kmsfs_files::Time;
 use kmsfs_format::record::{Kind, Owner};
@@ -19,13 +19,24 @@ const GROUP_EXECUTES: u16 = libc::S_IXGRP as u16;
 
 /// The mode that is left when privileges are taken away: no setuid, and no setgid where the group may execute, or by who is
 /// no `member` of it.
-fn without_privileges(mode: u16, member: bool) -> u16 {
+fn without_privileges(mode: u16, member: impl FnOnce() -> bool) -> u16 {
     let mode = mode & !SUID;
-    if mode & GROUP_EXECUTES != 0 || !member {
+    if mode & SGID != 0 && (mode & GROUP_EXECUTES != 0 || !member()) {
         mode & !SGID
     } else {
         mode
     }
+}
+
+/// Whether a writer is of the group, which FUSE does not tell of its other groups: its /proc/PID/status does. Where that
+/// cannot be seen it counts as one, as fuse.h has it: setgid that nobody executes is no privilege.
+fn is_member(by: Writer, gid: u32) -> bool {
+    if by.gid == gid {
+        return true;
+    }
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", by.pid)) else { return true };
+    let groups = status.lines().find_map(|line| line.strip_prefix("Groups:"));
+    groups.is_none_or(|groups| groups.split_whitespace().any(|group| group.parse() == Ok(gid)))
 }
 
 impl Volume {
@@ -42,7 +53,7 @@ impl Volume {
         }
         if node.kind != Kind::Directory && (set.kill_suidgid || owner_changes && set.mode.is_none()) {
             // With a chown(2) the kernel asks for it whoever calls.
-            self.drop_privileges(&node, (!owner_changes).then_some(caller.gid))?;
+            self.drop_privileges(&node, (!owner_changes).then_some(caller.writer()))?;
         }
         if set.atime.is_some() || set.mtime.is_some() {
             self.set_times(&node, &fd, set)?;
@@ -59,8 +70,8 @@ impl Volume {
     fn change_nothing(&self, caller: Caller, node: &Node, fd: &OwnedFd, set: &SetAttr) -> Result<()> {
         if node.kind != Kind::Directory {
             let has = owner_of(&fstat(fd)?);
-            let by = (caller.uid != 0).then_some(caller.gid);
-            let left = without_privileges(has.mode, by.is_none_or(|gid| gid == has.gid));
+            let by = (caller.uid != 0).then_some(caller.writer());
+            let left = without_privileges(has.mode, || by.is_none_or(|by| is_member(by, has.gid)));
             let permitted = caller.uid == 0 || caller.uid == has.uid;
             // Only of regular files does it keep times, and only they are written through it.
             let is_chown = set.ctime || node.kind != Kind::File;
@@ -110,7 +121,7 @@ impl Volume {
         };
         if set.mode.is_none() && node.kind != Kind::Directory {
             // chown(2) on Linux clears them whoever calls.
-            new.mode = without_privileges(new.mode, true);
+            new.mode = without_privileges(new.mode, || true);
         }
         node.plain.store(false, Ordering::Release);
         self.change_owner(node, fd, new)?;
@@ -132,10 +143,10 @@ impl Volume {
         Ok(())
     }
 
-    /// Clears setuid, setgid and capabilities, as a write, truncate or chown must. `by`: the group of whom the kernel found
-    /// to be no member of the file's with the right to keep setgid; where nobody executes as the group, setgid stays for
-    /// members (setattr_should_drop_sgid, fs/attr.c). FUSE does not tell the caller's other groups.
-    pub(super) fn drop_privileges(&self, node: &Node, by: Option<u32>) -> Result<()> {
+    /// Clears setuid, setgid and capabilities, as a write, truncate or chown must. `by`: who has
+    /// not the right to keep setgid (CAP_FSETID); where nobody executes as the group, it stays for members
+    /// (setattr_should_drop_sgid, fs/attr.c).
+    pub(super) fn drop_privileges(&self, node: &Node, by: Option<Writer>) -> Result<()> {
         if node.plain.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -143,7 +154,7 @@ impl Volume {
         {
             let _held = self.backing.inode_locks.lock(&[&node.file]);
             let has = owner_of(&fstat(&fd)?);
-            let mode = without_privileges(has.mode, by.is_none_or(|gid| gid == has.gid));
+            let mode = without_privileges(has.mode, || by.is_none_or(|by| is_member(by, has.gid)));
             if mode != has.mode {
                 self.change_owner(node, &fd, Owner { mode, ..has })?;
                 self.inode_changed(&node.file);

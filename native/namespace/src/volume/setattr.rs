@@ -17,11 +17,12 @@ const SUID: u16 = libc::S_ISUID as u16;
 const SGID: u16 = libc::S_ISGID as u16;
 const GROUP_EXECUTES: u16 = libc::S_IXGRP as u16;
 
-/// The mode that is left when privileges are taken away: no setuid, and no setgid where the group may execute, or by who is
-/// no `member` of it.
-fn without_privileges(mode: u16, member: impl FnOnce() -> bool) -> u16 {
-    let mode = mode & !SUID;
-    if mode & SGID != 0 && (mode & GROUP_EXECUTES != 0 || !member()) {
+/// The mode that is left when privileges are taken away: no setuid, and no setgid where the group may execute, or where
+/// `by`, who has not the right to keep it (CAP_FSETID), is no member of the group (setattr_should_drop_sgid, fs/attr.c).
+fn without_privileges(has: Owner, by: Option<Writer>) -> u16 {
+    let mode = has.mode & !SUID;
+    let keeps = || mode & GROUP_EXECUTES == 0 && by.is_none_or(|by| is_member(by, has.gid));
+    if mode & SGID != 0 && !keeps() {
         mode & !SGID
     } else {
         mode
@@ -71,7 +72,7 @@ impl Volume {
         if node.kind != Kind::Directory {
             let has = owner_of(&fstat(fd)?);
             let by = (caller.uid != 0).then_some(caller.writer());
-            let left = without_privileges(has.mode, || by.is_none_or(|by| is_member(by, has.gid)));
+            let left = without_privileges(has, by);
             let permitted = caller.uid == 0 || caller.uid == has.uid;
             // Only of regular files does it keep times, and only they are written through it.
             let is_chown = set.ctime || node.kind != Kind::File;
@@ -121,7 +122,7 @@ impl Volume {
         };
         if set.mode.is_none() && node.kind != Kind::Directory {
             // chown(2) on Linux clears them whoever calls.
-            new.mode = without_privileges(new.mode, || true);
+            new.mode = without_privileges(new, None);
         }
         node.plain.store(false, Ordering::Release);
         self.change_owner(node, fd, new)?;
@@ -143,9 +144,7 @@ impl Volume {
         Ok(())
     }
 
-    /// Clears setuid, setgid and capabilities, as a write, truncate or chown must. `by`: who has
-    /// not the right to keep setgid (CAP_FSETID); where nobody executes as the group, it stays for members
-    /// (setattr_should_drop_sgid, fs/attr.c).
+    /// Clears setuid, setgid and capabilities, as a write, truncate or chown must. `by`: see [`without_privileges`].
     pub(super) fn drop_privileges(&self, node: &Node, by: Option<Writer>) -> Result<()> {
         if node.plain.load(Ordering::Acquire) {
             return Ok(());
@@ -154,7 +153,7 @@ impl Volume {
         {
             let _held = self.backing.inode_locks.lock(&[&node.file]);
             let has = owner_of(&fstat(&fd)?);
-            let mode = without_privileges(has.mode, || by.is_none_or(|by| is_member(by, has.gid)));
+            let mode = without_privileges(has, by);
             if mode != has.mode {
                 self.change_owner(node, &fd, Owner { mode, ..has })?;
                 self.inode_changed(&node.file);

@@ -25,6 +25,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri has no getrlimit")]
     fn the_table_is_as_large_as_asked_and_nothing_stays_open() {
         widen_descriptor_table(900);
         assert!(table() >= 900, "{}", table());

@@ -7,6 +7,7 @@ use crate::options::Options;
 use crate::Result;
 use kmsfs_random::Random;
 use rustix::io::Errno;
+use rustix::thread::{capabilities, set_capabilities, CapabilitySet};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
@@ -28,13 +29,18 @@ pub enum Ended {
     Died(Op),
 }
 
-/// Calls of this thread are of another user's; the file system's part of it.
-fn act_as(user: u32) {
+/// Calls of this thread are of another user's; the file system's part of it. Only root has capabilities: setfsuid(2)
+/// alone would leave CAP_SYS_ADMIN, by which ext4 lists `trusted.*`.
+fn act_as(user: u32) -> Result<()> {
+    let mut caps = capabilities(None).map_err(|e| format!("capget: {e}"))?;
+    caps.effective = if user == 0 { caps.permitted } else { CapabilitySet::empty() };
+    // On the way to 0 setfsuid gives back those of the file system that are permitted, on the way from it it takes them.
     // SAFETY: plain system calls that change this thread's own credentials.
     unsafe {
         libc::syscall(libc::SYS_setfsgid, user);
         libc::syscall(libc::SYS_setfsuid, user);
     }
+    set_capabilities(None, caps).map_err(|e| format!("capset: {e}"))
 }
 
 fn died(done: &Done) -> bool {
@@ -62,14 +68,14 @@ impl Worker<'_> {
             if self.options.trace {
                 eprintln!("worker {}: {line}", self.number);
             }
-            act_as(user);
+            act_as(user)?;
             let ours = op.run(&self.ours);
             if self.options.crash && died(&ours) {
-                act_as(0);
+                act_as(0)?;
                 return Ok(Ended::Died(op));
             }
             let theirs = op.run(&self.theirs);
-            act_as(0);
+            act_as(0)?;
             shown.push_back(format!("  {line} -> {}\n", show(&theirs)));
             if shown.len() > SHOWN {
                 shown.pop_front();

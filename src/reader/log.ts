@@ -1,6 +1,7 @@
-import { lstatSync, readdirSync } from "node:fs";
-import { join } from "node:path";
+import { lstatSync, readdirSync, type Stats } from "node:fs";
+import { dirname, join } from "node:path";
 
+import { errnoOf } from "../errors.js";
 import { DamageError } from "./errors.js";
 import type { Geometry } from "./geometry.js";
 import type { VolumeKeys } from "./keys.js";
@@ -93,10 +94,20 @@ function validSegments(keys: VolumeKeys, uuid: Uint8Array, directory: string): S
 }
 
 function segmentNames(directory: string): string[] {
-  const stat = lstatSync(directory, { throwIfNoEntry: false });
+  const stat = lstatOf(directory);
   if (stat === undefined) return [];
   if (!stat.isDirectory()) throw new DamageError("log", `${directory} is no directory`);
   return readdirSync(directory).filter((name) => /^[0-9]{4}\.seg$/.test(name));
+}
+
+/** `undefined` when there is none. Throws a DamageError where what it would be in is no directory. */
+function lstatOf(path: string): Stats | undefined {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    if (errnoOf(error) !== "ENOTDIR") throw error;
+    throw new DamageError("log", `${dirname(path)} is no directory`);
+  }
 }
 
 function readStart(path: string, length: number): Buffer {

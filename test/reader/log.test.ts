@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync, unlinkSync, writeFileSync } from "node:fs";
 import t from "tap";
-import { readLog } from "../../src/reader/log.js";
+import { DamageError } from "../../src/reader/errors.js";
+import { logIsBegun, readLog } from "../../src/reader/log.js";
 import { type Problem, verify } from "../../src/reader/verify.js";
 import { type FixtureInode, FixtureVolume, type Page, writePages } from "./fixture.js";
 import { SEGMENT_SIZE, writeInto } from "./fixture-log.js";
@@ -298,6 +299,13 @@ t.test("a segment missing on the way, twice there, or none at all is damage", as
     const { problems } = await read(v, file);
     t.match(problems, [{ code: "log", place: "the commit log" }], what);
   }
+});
+
+t.test("a file in the place of the log's directory, or of the one it is in, is damage", async (t) => {
+  const { v, file } = versions(0);
+  t.teardown(() => v.remove());
+  for (const place of [file.path, `${file.path}/log`])
+    t.throws(() => logIsBegun(place), new DamageError("log", `${file.path} is no directory`), place);
 });
 
 t.test("a home that is newer than the log of it is left alone and reported", async (t) => {

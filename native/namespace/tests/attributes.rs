@@ -203,7 +203,12 @@ fn setgid_without_execution_stays_at_the_writes_of_members_alone() {
     set_again();
     let chown = SetAttr { uid: Some(7), kill_suidgid: true, ..SetAttr::default() };
     v.setattr(Caller { gid: 5, pid, ..ME }, f, &chown).unwrap();
-    assert_eq!(mode(), 0o2622, "a chown says nothing of who calls");
+    assert_eq!(mode(), 0o2622, "root may keep it");
+    for (gid, left) in [(5, 0o622), (CREW, 0o2622)] {
+        set_again();
+        v.setattr(Caller { uid: 7, gid, pid, umask: 0 }, f, &chown).unwrap();
+        assert_eq!(mode(), left, "a chown by the owner, of group {gid}");
+    }
     v.release(f, h).unwrap();
 }
 

@@ -50,11 +50,12 @@ impl Volume {
         }
         let owner_changes = set.uid.is_some() || set.gid.is_some();
         if set.mode.is_some() || owner_changes {
-            self.set_owner(&node, &fd, set)?;
+            self.set_owner(caller, &node, &fd, set)?;
         }
         if node.kind != Kind::Directory && (set.kill_suidgid || owner_changes && set.mode.is_none()) {
-            // With a chown(2) the kernel asks for it whoever calls.
-            self.drop_privileges(&node, (!owner_changes).then_some(caller.writer()))?;
+            // With a chown(2) the kernel asks for it whoever calls, root too.
+            let privileged = owner_changes && caller.uid == 0;
+            self.drop_privileges(&node, (!privileged).then_some(caller.writer()))?;
         }
         if set.atime.is_some() || set.mtime.is_some() {
             self.set_times(&node, &fd, set)?;
@@ -109,7 +110,7 @@ impl Volume {
         Ok(())
     }
 
-    fn set_owner(&self, node: &Node, fd: &OwnedFd, set: &SetAttr) -> Result<()> {
+    fn set_owner(&self, caller: Caller, node: &Node, fd: &OwnedFd, set: &SetAttr) -> Result<()> {
         if set.uid == Some(NO_ID) || set.gid == Some(NO_ID) {
             return Err(Fault::errno(libc::EINVAL));
         }
@@ -121,8 +122,8 @@ impl Volume {
             gid: set.gid.unwrap_or(has.gid),
         };
         if set.mode.is_none() && node.kind != Kind::Directory {
-            // chown(2) on Linux clears them whoever calls.
-            new.mode = without_privileges(new, None);
+            // chown(2) on Linux clears them whoever calls; the group that may keep setgid is the one of before.
+            new.mode = without_privileges(has, (caller.uid != 0).then_some(caller.writer()));
         }
         node.plain.store(false, Ordering::Release);
         self.change_owner(node, fd, new)?;

@@ -5,27 +5,32 @@ use crate::descriptors::Inherited;
 use crate::failure::Failure;
 use crate::frame;
 use crate::harden;
-use crate::protocol::{Control, Event, EventKind, FailureCode, KeyReply, Latency, VERSION};
+use crate::protocol::{Control, Event, EventKind, FailureCode, KeyReply, Latency, Mlock, VERSION};
 use crate::scrub::{ScrubOrder, Scrubber};
 use crate::unlock::{self, Unlocked};
 use crate::volume::{self, Wanted};
 use kmsfs_files::histogram::{self, Snapshot};
 use kmsfs_files::{OnTamper, Tamper};
+use kmsfs_namespace::backing::root::Root;
 use kmsfs_namespace::Volume;
 use kmsfs_session::{serve, Counters, Ended, Options};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Serves the mount until it is unmounted. `Ok`: everything is home.
 pub fn run(inherited: Inherited) -> Result<(), Failure> {
-    let Inherited { control, key, fuse } = inherited;
-    // Told below: to tell takes a thread, and threads come after this.
+    let Inherited { mut control, key, fuse } = inherited;
+    // Before the sandbox, which allows no mount. What goes wrong is told below: to tell takes a thread, and threads come
+    // after the sandbox.
+    let started =
+        frame::read(&mut control).map_err(|e| Failure::usage(format!("control channel: {e}"))).and_then(start);
     let hardened = harden::process();
     let writer = control.try_clone().and_then(Writer::start).map_err(|e| Failure::io("control channel", &e))?;
     let outbox = writer.outbox();
-    let served = bring_up(hardened, control, key, &outbox).and_then(|mount| mount.serve(fuse, &outbox));
+    let served = bring_up(hardened, started, control, key, &outbox).and_then(|mount| mount.serve(fuse, &outbox));
     if let Err(failure) = &served {
         outbox.send(failure.event());
     }
@@ -58,17 +63,18 @@ struct State {
 /// Everything up to the point where requests can be answered. Whoever waits for the key's fate is told.
 fn bring_up(
     hardened: Result<Vec<String>, Failure>,
-    mut control: UnixStream,
+    started: Result<Start, Failure>,
+    control: UnixStream,
     mut key: UnixStream,
     outbox: &Outbox,
 ) -> Result<Mount, Failure> {
     let state = Arc::new(State::default());
-    let brought = start(hardened, &mut control, outbox, &state).and_then(|(wanted, debug)| {
+    let brought = prepare(hardened, started, outbox, &state).and_then(|Start { wanted, debug, .. }| {
         let watcher = Watcher { state: state.clone(), outbox: outbox.clone() };
         control::listen(control, outbox.clone(), watcher).map_err(|e| Failure::io("control channel", &e))?;
         let unlocked = unlock::receive(&mut key)?;
         state.unlocked.store(true, Ordering::SeqCst);
-        open(&wanted, unlocked, state, outbox, debug)
+        open(wanted, unlocked, state, outbox, debug)
     });
     let reply = match &brought {
         Ok(_) => KeyReply::Unlocked {},
@@ -79,17 +85,15 @@ fn bring_up(
     brought
 }
 
-/// Tells how far the process is hardened, and reads `start`.
-fn start(
-    hardened: Result<Vec<String>, Failure>,
-    control: &mut UnixStream,
-    outbox: &Outbox,
-    state: &State,
-) -> Result<(Wanted, bool), Failure> {
-    for warning in hardened? {
-        outbox.warn(warning);
-    }
-    let first = frame::read(control).map_err(|e| Failure::usage(format!("control channel: {e}")))?;
+/// What `start` says.
+struct Start {
+    wanted: Wanted,
+    mlock: Mlock,
+    debug: bool,
+}
+
+/// Checks `start`, and opens the backing directory.
+fn start(first: Control) -> Result<Start, Failure> {
     let Control::Start { version, backing, read_only, cache_bytes, writeback, mlock, debug } = first else {
         return Err(Failure::usage("control channel: the first message is not start"));
     };
@@ -100,20 +104,30 @@ fn start(
         return Err(Failure::usage("start: backing is not an absolute path"));
     }
     let cache_bytes = usize::try_from(cache_bytes).map_err(|_| Failure::usage("start: cacheBytes is too large"))?;
-    match harden::lock_memory(mlock)? {
+    let root = Root::open(Path::new(&backing));
+    Ok(Start { wanted: Wanted { backing, root, read_only, cache_bytes, writeback }, mlock, debug })
+}
+
+/// Tells how far the process is hardened, and locks its memory.
+fn prepare(
+    hardened: Result<Vec<String>, Failure>,
+    started: Result<Start, Failure>,
+    outbox: &Outbox,
+    state: &State,
+) -> Result<Start, Failure> {
+    for warning in hardened? {
+        outbox.warn(warning);
+    }
+    let started = started?;
+    match harden::lock_memory(started.mlock)? {
         Some(warning) => outbox.warn(warning),
         None => state.locked.store(true, Ordering::Relaxed),
     }
-    Ok((Wanted { backing, read_only, cache_bytes, writeback }, debug))
+    Ok(started)
 }
 
-fn open(
-    wanted: &Wanted,
-    unlocked: Unlocked,
-    state: Arc<State>,
-    outbox: &Outbox,
-    debug: bool,
-) -> Result<Mount, Failure> {
+fn open(wanted: Wanted, unlocked: Unlocked, state: Arc<State>, outbox: &Outbox, debug: bool) -> Result<Mount, Failure> {
+    let writeback = wanted.writeback;
     let (volume, recovery) = volume::open(wanted, unlocked, on_tamper(outbox.clone(), state.clone()))?;
     // Set once, here.
     let _ = state.volume.set(volume.clone());
@@ -122,7 +136,7 @@ fn open(
         warnings.warn(format!("{why}: nothing is written any more; unmount, find out why, and mount again"));
     });
     outbox.send(Event::Opened { recovery });
-    Ok(Mount { volume, state, writeback: wanted.writeback, debug })
+    Ok(Mount { volume, state, writeback, debug })
 }
 
 fn on_tamper(outbox: Outbox, state: Arc<State>) -> OnTamper {

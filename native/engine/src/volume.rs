@@ -4,24 +4,25 @@ use crate::failure::Failure;
 use crate::protocol::{FailureCode, Recovery};
 use crate::unlock::Unlocked;
 use kmsfs_files::{Config, OnTamper};
+use kmsfs_namespace::backing::root::Root;
 use kmsfs_namespace::{OpenError, Options, Volume};
-use std::path::Path;
 use std::sync::Arc;
 
 /// Milliseconds between commits of what is dirty.
 const COMMIT_INTERVAL_MS: u64 = 5000;
 
 /// How the volume is to be mounted, as `start` says.
-#[derive(Clone, Debug)]
 pub struct Wanted {
     pub backing: String,
+    /// `backing`, opened; an error tells itself once the volume is asked for.
+    pub root: rustix::io::Result<Root>,
     pub read_only: bool,
     pub cache_bytes: usize,
     pub writeback: bool,
 }
 
 /// Takes the volume's lock and recovers what a crash left.
-pub fn open(wanted: &Wanted, unlocked: Unlocked, on_tamper: OnTamper) -> Result<(Arc<Volume>, Recovery), Failure> {
+pub fn open(wanted: Wanted, unlocked: Unlocked, on_tamper: OnTamper) -> Result<(Arc<Volume>, Recovery), Failure> {
     let Unlocked { volume, keys } = unlocked;
     let config = Config {
         uuid: volume.uuid,
@@ -37,8 +38,12 @@ pub fn open(wanted: &Wanted, unlocked: Unlocked, on_tamper: OnTamper) -> Result<
         commit_interval_ms: COMMIT_INTERVAL_MS,
     };
     let options = Options { writeback: wanted.writeback, ..Options::default() };
-    let (volume, recovered) = Volume::open_with(Path::new(&wanted.backing), Arc::new(keys), config, on_tamper, options)
-        .map_err(|e| failure(&wanted.backing, &e))?;
+    let place = wanted.backing;
+    let (volume, recovered) = wanted
+        .root
+        .map_err(OpenError::from)
+        .and_then(|root| Volume::open_with(root, Arc::new(keys), config, on_tamper, options))
+        .map_err(|e| failure(&place, &e))?;
     let recovery = Recovery {
         commits: recovered.commits,
         files: recovered.files,

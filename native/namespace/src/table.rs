@@ -8,7 +8,7 @@ use kmsfs_format::record::Kind;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
 
 pub struct Node {
@@ -21,6 +21,8 @@ pub struct Node {
     pub token: Token,
     /// Known to have neither setuid nor setgid nor capabilities: nothing to clear at a write.
     pub plain: AtomicBool,
+    /// A regular file's record is `growing`, and the count of changes of such flags when it was read: count << 1 | flag.
+    growing: AtomicU64,
     /// Open directory handles and the like that keep the node here.
     pub opens: AtomicU32,
     used: AtomicBool,
@@ -43,6 +45,7 @@ impl Node {
             file,
             token: Token::fresh(),
             plain: AtomicBool::new(false),
+            growing: AtomicU64::new(0),
             opens: AtomicU32::new(0),
             used: AtomicBool::new(true),
             acls: Mutex::new(None),
@@ -50,6 +53,17 @@ impl Node {
             orphan: Mutex::new(None),
             target: Mutex::new(None),
         }
+    }
+
+    /// The record's `growing` flag, if it was read since the last change of any, which `growth` counts from 1.
+    pub fn growing(&self, growth: u64) -> Option<bool> {
+        let known = self.growing.load(Ordering::Acquire);
+        (known >> 1 == growth).then_some(known & 1 == 1)
+    }
+
+    /// The flag was read after `growth` was.
+    pub fn saw_growing(&self, growth: u64, growing: bool) {
+        self.growing.store(growth << 1 | u64::from(growing), Ordering::Release);
     }
 
     pub fn acls(&self) -> Option<Arc<Acls>> {

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::io::{self, IoSliceMut};
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 /// The kernel heeds advice for as much as one request of the device takes (force_page_cache_ra in mm/readahead.c), 256 KiB
@@ -35,6 +36,10 @@ pub struct BackingHome {
     id: FileId,
     handle: Handle,
     token: Token,
+    /// Another cached descriptor of the inode, good for reading where it is not O_PATH.
+    reading: Mutex<Option<Token>>,
+    /// The record's flag, as it was read and as it was written since: nobody else writes it while the home is in use.
+    growing: Mutex<Option<bool>>,
     usage: Mutex<Use>,
     /// When content or attributes last changed in memory only.
     changed: Mutex<Option<Timespec>>,
@@ -67,6 +72,8 @@ impl Backing {
             id: *id,
             handle: handle.clone(),
             token: Token::fresh(),
+            reading: Mutex::default(),
+            growing: Mutex::default(),
             usage: Mutex::default(),
             changed: Mutex::default(),
         });
@@ -88,16 +95,40 @@ impl Drop for BackingHome {
 impl BackingHome {
     /// A descriptor of the home; read-write unless the mount is read-only.
     pub fn fd(&self) -> io::Result<Arc<OwnedFd>> {
-        if let Some(fd) = self.usage.lock().pinned.clone() {
-            return Ok(fd);
-        }
-        if let Some(fd) = self.backing.fds.get(self.token) {
+        if let Some(fd) = self.open_fd() {
             return Ok(fd);
         }
         let access = if self.backing.read_only { OFlags::RDONLY } else { OFlags::RDWR };
         let fd = Arc::new(self.backing.open_handle(&self.handle, access | OFlags::NOFOLLOW | OFlags::NONBLOCK)?);
         self.backing.fds.put(self.token, fd.clone());
         Ok(fd)
+    }
+
+    /// A descriptor for reading, which need not be opened for it where the inode has one already.
+    fn read_fd(&self) -> io::Result<Arc<OwnedFd>> {
+        if let Some(fd) = self.open_fd() {
+            return Ok(fd);
+        }
+        let reading = *self.reading.lock();
+        match reading.and_then(|token| self.backing.fds.get(token)) {
+            Some(fd) => Ok(fd),
+            None => self.fd(),
+        }
+    }
+
+    fn open_fd(&self) -> Option<Arc<OwnedFd>> {
+        let pinned = self.usage.lock().pinned.clone();
+        pinned.or_else(|| self.backing.fds.get(self.token))
+    }
+
+    /// The cached descriptor under `token` is of this inode.
+    pub fn read_by(&self, token: Token) {
+        *self.reading.lock() = Some(token);
+    }
+
+    /// The record's `growing` flag was read, after somebody took hold of the home.
+    pub fn saw_growing(&self, growing: bool) {
+        self.growing.lock().get_or_insert(growing);
     }
 
     /// Takes over a descriptor that is open already.
@@ -166,7 +197,7 @@ impl BackingHome {
     }
 
     fn record_growing(&self) -> Result<bool> {
-        let record = self.backing.record(self.fd()?, Kind::File)?;
+        let record = self.backing.record(self.read_fd()?, Kind::File)?;
         if record.id != self.id || record.kind != Kind::File {
             return Err(Fault::tampered("has the record of another inode"));
         }
@@ -182,32 +213,34 @@ impl Home for BackingHome {
         Ok(self.handle.clone())
     }
     fn place(&self) -> Option<String> {
-        self.fd().ok().map(|fd| self.backing.place(fd))
+        self.read_fd().ok().map(|fd| self.backing.place(fd))
     }
     fn len(&self) -> io::Result<u64> {
-        Ok(fstat(self.fd()?)?.st_size as u64)
+        Ok(fstat(self.read_fd()?)?.st_size as u64)
     }
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let fd = self.fd()?;
+        let mut fd = self.read_fd()?;
         let mut done = 0;
         while done < buf.len() {
             match rustix::io::pread(&fd, &mut buf[done..], offset + done as u64) {
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(Errno::INTR) => {}
+                // It is O_PATH. The other one is cached, and comes first from then on.
+                Err(Errno::BADF) if self.reading.lock().take().is_some() => fd = self.fd()?,
                 Err(e) => return Err(e.into()),
             }
         }
         Ok(done)
     }
     fn ready(&self, offset: u64) -> bool {
-        let Ok(fd) = self.fd() else { return true };
+        let Ok(fd) = self.read_fd() else { return true };
         let mut byte = [0];
         // EOPNOTSUPP: it is of tmpfs, which never waits, or of a file system that cannot tell.
         preadv2(&fd, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT) != Err(Errno::AGAIN)
     }
     fn will_read(&self, offset: u64, len: u64) {
-        let Ok(fd) = self.fd() else { return };
+        let Ok(fd) = self.read_fd() else { return };
         let end = offset.saturating_add(len);
         let mut at = offset;
         while let Some(piece) = NonZeroU64::new(end.saturating_sub(at).min(ADVICE)) {
@@ -238,19 +271,27 @@ impl Home for BackingHome {
         Ok(rustix::fs::futimens(self.fd()?, &times)?)
     }
     fn mtime(&self) -> io::Result<(i64, u32)> {
-        let stat = fstat(self.fd()?)?;
+        let stat = fstat(self.read_fd()?)?;
         Ok((stat.st_mtime, stat.st_mtime_nsec as u32))
     }
     fn growing(&self) -> io::Result<bool> {
-        Ok(self.record_growing()?)
+        // Known, or held over the reading: what is written meanwhile counts, not what was read before it.
+        let mut known = self.growing.lock();
+        match *known {
+            Some(growing) => Ok(growing),
+            None => Ok(*known.insert(self.record_growing()?)),
+        }
     }
     fn set_growing(&self, growing: bool) -> io::Result<()> {
         let fd = self.fd()?;
         let _held = self.backing.inode_locks.lock(&[&self.id]);
-        self.backing.update_record(&fd, &self.id, |record| {
+        let written = self.backing.update_record(&fd, &self.id, |record| {
             record.growing = growing;
             Ok(())
-        })?;
+        });
+        *self.growing.lock() = written.is_ok().then_some(growing);
+        self.backing.growth.fetch_add(1, Ordering::AcqRel);
+        written?;
         Ok(())
     }
     fn sync(&self, data_only: bool) -> io::Result<()> {

@@ -7,6 +7,7 @@ use kmsfs_format::record::{acl_hash, Binding, Device, Kind, Owner, Record, MAX_B
 use rustix::fs::{fstat, AtFlags, Gid, Mode, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 /// An open backing inode whose record authenticates and fits it.
@@ -16,6 +17,8 @@ pub struct Inode {
     pub fd: Arc<OwnedFd>,
     pub stat: Stat,
     pub record: Record,
+    /// [`Backing::growth`] before the record was read.
+    pub growth: u64,
     /// Where they were looked at while nobody could change them.
     pub acls: Option<Arc<Acls>>,
 }
@@ -54,11 +57,12 @@ impl Backing {
     pub fn inspect(&self, fd: Arc<OwnedFd>) -> Result<Inode> {
         let stat = fstat(&fd)?;
         let kind = Kind::from_mode(stat.st_mode).ok_or_else(|| Fault::tampered("is of no known type"))?;
+        let growth = self.growth.load(Ordering::Acquire);
         let record = self.record(&fd, kind)?;
         if !record.accepts(kind, &owner_of(&stat), device_of(&stat, kind)) {
             return Err(Fault::tampered("has another type, mode or owner than its record"));
         }
-        let inode = Inode { fd, stat, record, acls: None };
+        let inode = Inode { fd, stat, record, growth, acls: None };
         if inode.record.acl.is_some() || inode.record.old_acl.is_some() {
             self.recorded_acls(&inode.fd, &inode.record)?;
         }

@@ -9,6 +9,7 @@ pub mod locks;
 pub mod medium;
 pub mod path;
 pub mod probe;
+pub mod root;
 pub mod segment;
 pub mod store;
 pub mod walk;
@@ -23,11 +24,12 @@ use kmsfs_files::{OnTamper, Tamper};
 use kmsfs_format::keys::DomainKeys;
 use locks::Stripes;
 use parking_lot::Mutex;
+use root::Root;
 use rustix::fs::OFlags;
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 
 /// The directory of the root that holds header, lock, log and sidecars (docs/format.md §1).
@@ -51,6 +53,7 @@ pub struct Backing {
     pub paused: AtomicBool,
     /// The backing root, opened for reading: also names the mount to open_by_handle_at.
     pub root: Arc<OwnedFd>,
+    opened: Root,
     pub root_handle: Handle,
     /// `.kmsfs`.
     pub special: OwnedFd,
@@ -62,6 +65,8 @@ pub struct Backing {
     pub keeps_acls: bool,
     pub fds: FdCache,
     pub homes: Homes,
+    /// Counts the changes of records' `growing` flags: what was read of one before holds while this is the same.
+    pub growth: AtomicU64,
     /// Held over a change of an inode's record together with the change of the inode or its names that goes with it;
     /// so over backing system calls, which is the point: nobody may see the one without the other. Never while the
     /// file layer is called.
@@ -71,7 +76,8 @@ pub struct Backing {
 }
 
 impl Backing {
-    pub fn new(root: Arc<OwnedFd>, special: OwnedFd, about: About) -> Result<Self> {
+    pub fn new(opened: Root, special: OwnedFd, about: About) -> Result<Self> {
+        let root = opened.dir.clone();
         let root_handle = handle::of(&root)?;
         let ino = rustix::fs::fstat(&root)?.st_ino;
         Ok(Backing {
@@ -83,10 +89,12 @@ impl Backing {
             keeps_acls: acl::kept_by(&root)?,
             converts_xattrs: rustix::fs::fstatfs(&root)?.f_type == XFS_MAGIC,
             root,
+            opened,
             root_handle,
             special,
             fds: FdCache::new(about.max_fds),
             homes: Homes::default(),
+            growth: AtomicU64::new(1),
             inode_locks: Stripes::new(INODE_LOCKS),
             on_tamper: about.on_tamper,
             reported: Mutex::default(),
@@ -128,10 +136,19 @@ impl Backing {
 
     /// Where an open inode is in the backing directory, as far as the kernel knows.
     pub fn place(&self, fd: impl std::os::fd::AsFd) -> String {
-        match rustix::fs::readlink(path::of_fd(fd), Vec::new()) {
-            Ok(p) => p.to_string_lossy().into_owned(),
-            Err(_) => "an inode".to_owned(),
+        self.opened.place(fd).unwrap_or_else(|_| "an inode".to_owned())
+    }
+
+    /// The entry `name` of a directory itself, which may be anything: open for reading, which saves calls that take
+    /// paths alone the walk through /proc; O_PATH where it cannot be, as symlinks, sockets and devices. ENOENT.
+    pub fn entry(&self, dir: impl std::os::fd::AsFd, name: &str) -> rustix::io::Result<OwnedFd> {
+        if self.opened.no_devices {
+            match path::open(&dir, name, OFlags::RDONLY, 0) {
+                Err(e) if e != rustix::io::Errno::NOENT => {}
+                opened => return opened,
+            }
         }
+        path::entry(dir, name)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Listing backing directories, and the walk over all records of a volume.
 
 use super::inode::Inode;
-use super::{handle, path, Backing};
+use super::{handle, Backing};
 use crate::fault::{Fault, Result};
 use kmsfs_files::store::{FileId, Handle};
 use kmsfs_format::names::{look, Look};
@@ -32,7 +32,7 @@ pub fn names(dir: impl AsFd) -> rustix::io::Result<Vec<(Vec<u8>, rustix::fs::Fil
 impl Backing {
     /// Opens the entry `stored` of directory `dir` and verifies it, its binding included. ENOENT when it is not there.
     pub fn inspect_entry(&self, dir: impl AsFd, dir_id: &[u8; 16], stored: &str) -> Result<Inode> {
-        let fd = Arc::new(path::entry(dir, stored)?);
+        let fd = Arc::new(self.entry(dir, stored)?);
         let inode = self.inspect(fd)?;
         if !inode.record.is_bound(&binding(&self.keys, dir_id, stored.as_bytes())) {
             return Err(Fault::tampered("does not belong under its name"));

@@ -47,12 +47,18 @@ pub fn set(fd: impl AsFd, name: &str, value: &[u8], flags: XattrFlags) -> Result
 
 /// ENODATA when there is no such xattr.
 pub fn remove(fd: impl AsFd, name: &str) -> Result<()> {
-    rustix::fs::removexattr(of_fd(fd), name)
+    match rustix::fs::fremovexattr(&fd, name) {
+        Err(Errno::BADF) => rustix::fs::removexattr(of_fd(fd), name),
+        other => other,
+    }
 }
 
 /// All names.
 pub fn list(fd: impl AsFd) -> Result<Vec<Vec<u8>>> {
     let mut names = vec![0; MAX];
-    let len = rustix::fs::listxattr(of_fd(fd), &mut names[..])?;
+    let len = match rustix::fs::flistxattr(&fd, &mut names[..]) {
+        Err(Errno::BADF) => rustix::fs::listxattr(of_fd(fd), &mut names[..])?,
+        other => other?,
+    };
     Ok(names[..len].split(|b| *b == 0).filter(|n| !n.is_empty()).map(<[u8]>::to_vec).collect())
 }

@@ -6,7 +6,7 @@
 use super::Volume;
 use crate::acl::{Acl, ACCESS, DEFAULT};
 use crate::backing::acl::Acls;
-use crate::backing::inode::owner_of;
+use crate::backing::inode::{owner_of, Inode};
 use crate::fault::{Fault, Result};
 use crate::ops::NodeId;
 use crate::table::Node;
@@ -37,6 +37,15 @@ impl Which {
     }
 }
 
+/// An inode must still be the node's.
+fn of_node(node: &Node, inode: Inode) -> Result<Inode> {
+    if inode.record.id == node.file {
+        Ok(inode)
+    } else {
+        Err(Fault::tampered("has another id than before"))
+    }
+}
+
 impl Volume {
     /// EOPNOTSUPP where the backing file system keeps no ACLs.
     fn acls_are_kept(&self) -> Result<()> {
@@ -64,23 +73,24 @@ impl Volume {
         if let Some(acls) = node.acls() {
             return Ok(acls);
         }
-        let inode = self.backing.inspect_acls(fd.clone())?;
-        if inode.record.id != node.file {
-            return Err(Fault::tampered("has another id than before"));
-        }
-        let acls = inode.acls.unwrap_or_default();
-        node.set_acls(acls.clone());
-        Ok(acls)
+        Ok(self.with_acls(node, fd)?.acls.unwrap_or_default())
+    }
+
+    /// The node's inode, verified with its ACLs. The caller holds the inode's lock.
+    fn with_acls(&self, node: &Node, fd: &Arc<OwnedFd>) -> Result<Inode> {
+        let inode = of_node(node, self.backing.inspect_acls(fd.clone())?)?;
+        node.set_acls(inode.acls.clone().unwrap_or_default());
+        Ok(inode)
     }
 
     /// Verifies what is about to be opened, the first time with its ACLs.
-    pub(super) fn inspect_node(&self, node: &Node, fd: &Arc<OwnedFd>) -> Result<()> {
+    pub(super) fn inspect_node(&self, node: &Node, fd: &Arc<OwnedFd>) -> Result<Inode> {
         let inspected = match node.acls() {
-            Some(_) => self.backing.inspect_settled(fd.clone()).and_then(|inode| {
-                let same = inode.record.id == node.file;
-                same.then_some(()).ok_or_else(|| Fault::tampered("has another id than before"))
-            }),
-            None => self.acls(node).map(drop),
+            Some(_) => self.backing.inspect_settled(fd.clone()).and_then(|inode| of_node(node, inode)),
+            None => {
+                let _held = self.backing.inode_locks.lock(&[&node.file]);
+                self.with_acls(node, fd)
+            }
         };
         self.report(&node.file, || self.backing.place(fd), inspected)
     }

@@ -10,6 +10,7 @@ use kmsfs_format::names;
 use kmsfs_format::record::Kind;
 use rustix::fs::{fstat, Stat};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 /// Sectors shown for a file that has content but none at home yet: zero would say "all hole" to tar(1) and its like.
@@ -26,16 +27,16 @@ impl Volume {
     pub(super) fn attr_of(&self, node: &Node) -> Result<Attr> {
         let fd = self.fd(node)?;
         let stat = fstat(&fd)?;
-        self.attr(node, &fd, &stat, None)
+        self.attr(node, &fd, &stat)
     }
 
     pub(super) fn entry(&self, node: &Node, inode: &Inode) -> Result<Entry> {
-        let attr = self.attr(node, &inode.fd, &inode.stat, Some(inode.record.growing))?;
+        node.saw_growing(inode.growth, inode.record.growing);
+        let attr = self.attr(node, &inode.fd, &inode.stat)?;
         Ok(Entry { node: node.id, generation: 0, attr })
     }
 
-    /// `growing`: the record's flag where it is known already.
-    fn attr(&self, node: &Node, fd: &Arc<OwnedFd>, stat: &Stat, growing: Option<bool>) -> Result<Attr> {
+    fn attr(&self, node: &Node, fd: &Arc<OwnedFd>, stat: &Stat) -> Result<Attr> {
         let mut attr = Attr {
             ino: stat.st_ino,
             size: stat.st_size as u64,
@@ -52,7 +53,7 @@ impl Volume {
             blksize: self.block_size,
         };
         match node.kind {
-            Kind::File => self.file_attr(node, fd, growing, &mut attr)?,
+            Kind::File => self.file_attr(node, fd, &mut attr)?,
             Kind::Symlink => attr.size = self.target_size(node, attr.size)?,
             // `.kmsfs` is no directory of the volume's.
             Kind::Directory if node.id == ROOT && attr.nlink > 2 => attr.nlink -= 1,
@@ -61,15 +62,11 @@ impl Volume {
         Ok(attr)
     }
 
-    fn file_attr(&self, node: &Node, fd: &Arc<OwnedFd>, growing: Option<bool>, attr: &mut Attr) -> Result<()> {
+    fn file_attr(&self, node: &Node, fd: &Arc<OwnedFd>, attr: &mut Attr) -> Result<()> {
         let physical = attr.size;
         let mut file = self.files.existing(&node.file);
         if file.is_none() {
-            let growing = match growing {
-                Some(g) => g,
-                None => self.backing.record(fd, Kind::File)?.growing,
-            };
-            if !growing {
+            if !self.is_growing(node, fd)? {
                 attr.size = self
                     .files
                     .size_of_len(physical)
@@ -81,7 +78,7 @@ impl Volume {
                 return Ok(());
             }
             // The header alone knows the size (docs/format.md §4).
-            let home = self.backing.home(&node.file, &node.handle)?;
+            let home = self.home(node)?;
             file = Some(self.files.file(home)?);
         }
         if let Some(file) = file {
@@ -100,6 +97,19 @@ impl Volume {
             }
         }
         Ok(())
+    }
+
+    /// The record's flag, read once for as long as no record's changes.
+    fn is_growing(&self, node: &Node, fd: &Arc<OwnedFd>) -> Result<bool> {
+        let growth = self.backing.growth.load(Ordering::Acquire);
+        match node.growing(growth) {
+            Some(growing) => Ok(growing),
+            None => {
+                let growing = self.backing.record(fd, Kind::File)?.growing;
+                node.saw_growing(growth, growing);
+                Ok(growing)
+            }
+        }
     }
 
     /// A symlink's size is its target's length, which its stored length tells. Not by reading it: that would set atime.

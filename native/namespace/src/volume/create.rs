@@ -14,6 +14,7 @@ use kmsfs_format::record::{Binding, Device, Kind, Owner, Record};
 use rustix::fs::{fstat, utimensat, AtFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 const PERMISSIONS: u16 = 0o777;
@@ -182,7 +183,8 @@ impl Volume {
             }
             stat = fstat(&fd)?;
         }
-        Ok(Inode { fd, stat, record: making.record.clone(), acls: Some(making.acls.clone()) })
+        let growth = self.backing.growth.load(Ordering::Acquire);
+        Ok(Inode { fd, stat, record: making.record.clone(), growth, acls: Some(making.acls.clone()) })
     }
 
     /// Renames what was made under a temporary name to its own. EEXIST.
@@ -216,7 +218,7 @@ impl Volume {
         self.put_sidecar(&dir_fd, &stored)?;
         let at = temporary()?;
         let made = make(&dir_fd, &at, &making.record.id).and_then(|()| {
-            let fd = Arc::new(path::entry(&dir_fd, &at)?);
+            let fd = Arc::new(self.backing.entry(&dir_fd, &at)?);
             let inode = self.finish(&making, fd)?;
             self.name(&making, inode, &at, &stored)
         });

@@ -8,6 +8,7 @@ use crate::ops::{Entry, NodeId};
 use kmsfs_format::record::Kind;
 use rustix::fs::fstat;
 use rustix::io::Errno;
+use std::sync::atomic::Ordering;
 
 impl Volume {
     pub(super) fn make_link(&self, id: NodeId, parent: NodeId, name: &[u8]) -> Result<Entry> {
@@ -46,7 +47,8 @@ impl Volume {
             home.unpin();
         }
         let stat = fstat(&fd)?;
+        let growth = self.backing.growth.load(Ordering::Acquire);
         let record = self.backing.record(&fd, node.kind)?;
-        self.entry_for_kernel(&Inode { fd, stat, record, acls: None })
+        self.entry_for_kernel(&Inode { fd, stat, record, growth, acls: None })
     }
 }

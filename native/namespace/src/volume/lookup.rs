@@ -78,7 +78,7 @@ impl Volume {
                 Err(Fault::Tampered(what)) => last = Fault::Tampered(what),
                 other => return other,
             }
-            let fd = path::entry(dir_fd, stored)?;
+            let fd = self.backing.entry(dir_fd, stored)?;
             let stat = fstat(&fd)?;
             let kind = Kind::from_mode(stat.st_mode).ok_or_else(|| Fault::tampered("is of no known type"))?;
             let id = self.backing.record(&fd, kind)?.id;

@@ -5,6 +5,7 @@ use super::Volume;
 use crate::backing::acl::Acls;
 use crate::backing::inode::owner_of;
 use crate::backing::locks::Stripes;
+use crate::backing::root::Root;
 use crate::backing::store::BackingStore;
 use crate::backing::{path, probe, walk, About, Backing, LOST_AND_FOUND, SPECIAL};
 use crate::fault::Fault;
@@ -13,7 +14,7 @@ use kmsfs_files::{Config, Files, OnTamper, Recovery};
 use kmsfs_format::keys::DomainKeys;
 use kmsfs_format::record::{Device, Kind, Record};
 use parking_lot::Mutex;
-use rustix::fs::{flock, fstat, FlockOperation, Mode, OFlags};
+use rustix::fs::{flock, fstat, FlockOperation, OFlags};
 use rustix::io::Errno;
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 use std::fmt;
@@ -118,23 +119,21 @@ impl Volume {
         config: Config,
         on_tamper: OnTamper,
     ) -> Result<(Arc<Volume>, Recovery), OpenError> {
-        Self::open_with(backing, keys, config, on_tamper, Options::default())
+        Self::open_with(Root::open(backing)?, keys, config, on_tamper, Options::default())
     }
 
-    /// Opens the volume in `backing`: takes its lock, recovers what a crash left. A volume that was never mounted gets
+    /// Opens the volume in `root`: takes its lock, recovers what a crash left. A volume that was never mounted gets
     /// its root's record here. The process's descriptor limit is raised as far as it may be.
     pub fn open_with(
-        backing: &Path,
+        root: Root,
         keys: Arc<DomainKeys>,
         mut config: Config,
         on_tamper: OnTamper,
         options: Options,
     ) -> Result<(Arc<Volume>, Recovery), OpenError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = Arc::new(rustix::fs::open(backing, flags, Mode::empty())?);
-        let special = path::open(&root, SPECIAL, OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
+        let special = path::open(&root.dir, SPECIAL, OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
         let lock = take_lock(&special, config.read_only)?;
-        if let Some(what) = probe::missing(&root, &special, config.read_only)? {
+        if let Some(what) = probe::missing(&root.dir, &special, config.read_only)? {
             return Err(OpenError::Unsupported(what));
         }
         let about = About {

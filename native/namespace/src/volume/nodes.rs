@@ -2,6 +2,7 @@
 
 use super::Volume;
 use crate::backing::handle;
+use crate::backing::home::BackingHome;
 use crate::backing::inode::Inode;
 use crate::fault::{Fault, Result};
 use crate::ops::{self, Errno, NodeId, ROOT};
@@ -50,7 +51,7 @@ impl Volume {
         Ok(node)
     }
 
-    /// An O_PATH descriptor of the node.
+    /// A descriptor of the node: O_PATH, or better.
     pub(super) fn fd(&self, node: &Node) -> Result<Arc<OwnedFd>> {
         if node.id == ROOT {
             return Ok(self.backing.root.clone());
@@ -58,9 +59,20 @@ impl Volume {
         if let Some(fd) = node.pinned().or_else(|| self.backing.fds.get(node.token)) {
             return Ok(fd);
         }
-        let fd = Arc::new(self.backing.open_handle(&node.handle, OFlags::PATH | OFlags::NOFOLLOW)?);
+        let access = match node.kind {
+            Kind::File | Kind::Directory => OFlags::RDONLY | OFlags::NONBLOCK,
+            _ => OFlags::PATH,
+        };
+        let fd = Arc::new(self.backing.open_handle(&node.handle, access | OFlags::NOFOLLOW)?);
         self.backing.fds.put(node.token, fd.clone());
         Ok(fd)
+    }
+
+    /// The home of a regular file's node.
+    pub(super) fn home(&self, node: &Node) -> Result<Arc<BackingHome>> {
+        let home = self.backing.home(&node.file, &node.handle)?;
+        home.read_by(node.token);
+        Ok(home)
     }
 
     /// The node as a directory. ENOTDIR.

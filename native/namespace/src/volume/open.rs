@@ -10,8 +10,9 @@ use crate::table::Node;
 use kmsfs_files::{File, Time};
 use kmsfs_format::record::{Device, Kind};
 use parking_lot::RwLock;
-use rustix::fs::fstat;
+use rustix::fs::{fstat, Stat};
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
@@ -69,9 +70,15 @@ impl Volume {
             Kind::Symlink => return Err(Fault::errno(libc::ELOOP)),
             _ => return Err(Fault::errno(libc::ENXIO)),
         }
-        let fd = self.fd(&node)?;
-        self.inspect_node(&node, &fd)?;
-        let (home, file) = self.hold(&node)?;
+        let (home, file) = self.hold_with(
+            &node,
+            |fd, home| {
+                let inode = self.inspect_node(&node, fd)?;
+                home.saw_growing(inode.record.growing);
+                Ok(inode.stat)
+            },
+            |home| Ok(self.files.file(home)?),
+        )?;
         if flags as i32 & libc::O_TRUNC != 0 {
             if let Err(e) = file.truncate(0) {
                 self.let_go(&home, &file);
@@ -85,25 +92,27 @@ impl Volume {
     /// Takes hold of a file's state. ESTALE when its last name went while nobody had it open: what was not at home then
     /// is forgotten. Given back by [`Volume::let_go`].
     pub(super) fn hold(&self, node: &Node) -> Result<(Arc<BackingHome>, Arc<File>)> {
-        self.hold_with(node, |home| Ok(self.files.file(home)?))
+        self.hold_with(node, |fd, _| Ok(fstat(fd)?), |home| Ok(self.files.file(home)?))
     }
 
     /// The same of a file that was made just now.
     fn hold_new(&self, node: &Node, inode: &Inode) -> Result<(Arc<BackingHome>, Arc<File>)> {
         let mtime = Time { secs: inode.stat.st_mtime, nanos: inode.stat.st_mtime_nsec as u32 };
-        self.hold_with(node, |home| Ok(self.files.made(home, mtime)?))
+        self.hold_with(node, |fd, _| Ok(fstat(fd)?), |home| Ok(self.files.made(home, mtime)?))
     }
 
+    /// `look`: the inode as it is now; it may be verified on the way.
     fn hold_with(
         &self,
         node: &Node,
+        look: impl FnOnce(&Arc<OwnedFd>, &BackingHome) -> Result<Stat>,
         state: impl FnOnce(Arc<BackingHome>) -> Result<Arc<File>>,
     ) -> Result<(Arc<BackingHome>, Arc<File>)> {
-        let home = self.backing.home(&node.file, &node.handle)?;
+        let home = self.home(node)?;
         // First counted, then asked for its links: whoever takes the last link away asks in the other order.
         let suspect = home.opened();
         let held = self.fd(node).and_then(|fd| {
-            if suspect && fstat(&fd)?.st_nlink == 0 {
+            if look(&fd, &home)?.st_nlink == 0 && suspect {
                 return Err(Fault::errno(libc::ESTALE));
             }
             state(home.clone())
@@ -159,7 +168,7 @@ impl Volume {
 
     /// Opens what was just made: nothing to verify, and its descriptor is there.
     fn open_new(&self, node: Arc<Node>, inode: &Inode, flags: u32) -> Result<Handle> {
-        let home = self.backing.home(&node.file, &node.handle)?;
+        let home = self.home(&node)?;
         home.adopt(inode.fd.clone());
         let held = self.hold_new(&node, inode)?;
         Ok(self.hand_out(node, held, flags))
@@ -184,7 +193,7 @@ impl Volume {
         node.pin(inode.fd.clone());
         // The pins end when nobody has it any more; a cached descriptor would hold its blocks for longer.
         self.backing.fds.remove(node.token);
-        let home = self.backing.home(&node.file, &node.handle)?;
+        let home = self.home(&node)?;
         home.nameless(inode.fd.clone());
         let entry = self.entry_of_node(&node, &inode)?;
         let held = self.hold_new(&node, &inode)?;

@@ -5,16 +5,19 @@ use crate::backing::{handle, path};
 use crate::fault::{Fault, Result};
 use crate::ops::{NodeId, ROOT};
 use crate::table::Node;
-use kmsfs_format::record::{Binding, Kind, Record};
+use kmsfs_files::store::Handle;
+use kmsfs_format::record::{Binding, Kind};
 use rustix::fs::{fstat, AtFlags, Mode, OFlags, Stat};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// An inode about to lose a name. What does not verify has no record here: it can still be removed.
+/// An inode about to lose a name. What does not verify has no id here: it can still be removed.
 pub(super) struct Victim {
     pub fd: Arc<OwnedFd>,
     pub stat: Stat,
-    pub record: Option<Record>,
+    /// The record's.
+    id: Option<[u8; 16]>,
+    handle: Handle,
 }
 
 impl Victim {
@@ -22,24 +25,29 @@ impl Victim {
         self.stat.st_mode & libc::S_IFMT == libc::S_IFDIR
     }
     pub(super) fn id(&self) -> Option<&[u8; 16]> {
-        self.record.as_ref().map(|r| &r.id)
+        self.id.as_ref()
     }
 }
 
 impl Volume {
     /// What is under `stored`, verified as far as it can be. ENOENT.
     pub(super) fn victim(&self, dir_fd: &OwnedFd, stored: &str) -> Result<Victim> {
-        let fd = Arc::new(path::entry(dir_fd, stored)?);
+        let fd = Arc::new(self.backing.entry(dir_fd, stored)?);
         let stat = fstat(&fd)?;
-        let record = match Kind::from_mode(stat.st_mode) {
-            Some(kind) => match self.backing.record(&fd, kind) {
-                Ok(record) => Some(record).filter(|r| r.kind == kind),
+        let kind = Kind::from_mode(stat.st_mode);
+        let handle = handle::of(&fd)?;
+        let node = self.known(&handle, &stat).filter(|node| Some(node.kind) == kind);
+        let id = match (kind, node) {
+            // Its last name, so nothing in the record counts any more but the id, which was verified with the node.
+            (Some(Kind::File), Some(node)) if stat.st_nlink == 1 => Some(node.file),
+            (Some(kind), _) => match self.backing.record(&fd, kind) {
+                Ok(record) => Some(record.id).filter(|_| record.kind == kind),
                 Err(Fault::Tampered(_)) => None,
                 Err(f) => return Err(f),
             },
-            None => None,
+            (None, _) => None,
         };
-        Ok(Victim { fd, stat, record })
+        Ok(Victim { fd, stat, id, handle })
     }
 
     pub(super) fn remove_file(&self, parent: NodeId, name: &[u8]) -> Result<()> {
@@ -92,32 +100,33 @@ impl Volume {
     }
 
     /// The node of an inode, if it is in memory.
-    fn known(&self, victim: &Victim) -> Result<Option<Arc<Node>>> {
-        let handle = handle::of(&victim.fd)?;
-        let id = match self.backing.scheme.node(&handle, victim.stat.st_ino) {
+    fn known(&self, handle: &Handle, stat: &Stat) -> Option<Arc<Node>> {
+        let id = match self.backing.scheme.node(handle, stat.st_ino) {
             Some(id) => Some(id),
-            None => self.table.synthetic(&handle),
+            None => self.table.synthetic(handle),
         };
-        Ok(id.filter(|id| *id != ROOT).and_then(|id| self.table.get(id)))
+        let node = id.filter(|id| *id != ROOT).and_then(|id| self.table.get(id));
+        node.filter(|node| node.handle == *handle)
     }
 
     /// After an inode lost the name `binding`: it leaves the record, or the inode is an orphan. The caller holds the
     /// inode's lock.
     pub(super) fn lost_name(&self, victim: &Victim, binding: Binding) -> Result<()> {
-        let Some(record) = &victim.record else { return Ok(()) };
-        if fstat(&victim.fd)?.st_nlink > 0 && !victim.is_directory() {
-            self.inode_changed(&record.id);
-            return self.backing.unbind(&victim.fd, &record.id, binding);
+        let Some(id) = victim.id() else { return Ok(()) };
+        if victim.is_directory() {
+            return Ok(());
         }
-        match record.kind {
-            Kind::Symlink if !victim.is_directory() => {
-                if let Some(node) = self.known(victim)? {
-                    self.keep_target(&node);
-                }
-                self.drop_target(&record.id)
+        if fstat(&victim.fd)?.st_nlink > 0 {
+            self.inode_changed(id);
+            return self.backing.unbind(&victim.fd, id, binding);
+        }
+        if Kind::from_mode(victim.stat.st_mode) == Some(Kind::Symlink) {
+            if let Some(node) = self.known(&victim.handle, &victim.stat) {
+                self.keep_target(&node);
             }
-            _ => Ok(()),
+            return self.drop_target(id);
         }
+        Ok(())
     }
 
     /// Once no lock is held: whoever uses an inode without a name keeps it; a file that nobody has open needs not be
@@ -126,7 +135,7 @@ impl Volume {
         if fstat(&victim.fd)?.st_nlink > 0 {
             return Ok(());
         }
-        if let Some(node) = self.known(victim)? {
+        if let Some(node) = self.known(&victim.handle, &victim.stat) {
             node.pin(victim.fd.clone());
             // The pin ends when the kernel forgets the node; a cached descriptor would hold the blocks for longer.
             self.backing.fds.remove(node.token);

@@ -3,6 +3,7 @@
 
 use kmsfs_files::Config;
 use kmsfs_format::keys::{DomainKeys, Secret};
+use kmsfs_namespace::backing::root::Root;
 use kmsfs_namespace::ops::{Attr, Caller, DirEntry, DirSink, Entry, Errno, FileSystem, NodeId, Writing, ROOT};
 use kmsfs_namespace::{OpenError, Options, Volume};
 use std::path::{Path, PathBuf};
@@ -70,7 +71,7 @@ impl Backing {
         let on_tamper = Arc::new(move |t: kmsfs_files::Tamper| {
             events.lock().unwrap().push(format!("{} {}", t.place.unwrap_or_default(), t.what))
         });
-        Volume::open_with(&self.path, keys(), config, on_tamper, options).map(|(v, _)| v)
+        Volume::open_with(Root::open(&self.path)?, keys(), config, on_tamper, options).map(|(v, _)| v)
     }
     pub fn events(&self) -> Vec<String> {
         std::mem::take(&mut self.events.lock().unwrap())

@@ -3,6 +3,7 @@
 
 use kmsfs_files::Config;
 use kmsfs_format::keys::{DomainKeys, Secret};
+use kmsfs_namespace::backing::root::Root;
 use kmsfs_namespace::{OpenError, Options as VolumeOptions, Volume};
 use kmsfs_session::{serve, Counters, Ended, Options};
 use rustix::net::{self, sockopt, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -73,8 +74,14 @@ pub fn open(path: &Path, writeback: bool, events: &Arc<Mutex<Vec<String>>>) -> R
     let events = events.clone();
     let on_tamper =
         Arc::new(move |t: kmsfs_files::Tamper| events.lock().unwrap().push(format!("{} {:?}", t.what, t.file)));
-    Volume::open_with(path, keys, config, on_tamper, VolumeOptions { writeback, ..VolumeOptions::default() })
-        .map(|(volume, _)| volume)
+    Volume::open_with(
+        Root::open(path)?,
+        keys,
+        config,
+        on_tamper,
+        VolumeOptions { writeback, ..VolumeOptions::default() },
+    )
+    .map(|(volume, _)| volume)
 }
 
 pub struct Rig {

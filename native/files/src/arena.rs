@@ -10,6 +10,8 @@ pub struct Arena {
     slot_len: usize,
     slots: usize,
     locked: bool,
+    /// Slots that were ever given out to be written: the others have no memory behind them yet.
+    used: Vec<bool>,
 }
 
 // SAFETY: the arena is plain memory; `slot` and `slot_mut` take &self and &mut self, so the borrow checker keeps
@@ -39,10 +41,13 @@ impl Arena {
         let locked = !cfg!(miri)
             && unsafe {
                 libc::madvise(base, len, libc::MADV_DONTDUMP);
-                libc::mlock(base, len) == 0
+                // Each page as it is first used, so that a mount takes neither the time nor the memory for what it never
+                // caches.
+                libc::mlock2(base, len, libc::MLOCK_ONFAULT) == 0
             };
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Arena { base, slot_len, slots: slots.max(1), locked })
+        let slots = slots.max(1);
+        Ok(Arena { base, slot_len, slots, locked, used: vec![false; slots] })
     }
     pub fn locked(&self) -> bool {
         self.locked
@@ -57,6 +62,7 @@ impl Arena {
     }
     pub fn slot_mut(&mut self, n: usize) -> &mut [u8] {
         assert!(n < self.slots);
+        self.used[n] = true;
         // SAFETY: in bounds by the check above; &mut self makes it the only access.
         unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(n * self.slot_len), self.slot_len) }
     }
@@ -65,9 +71,37 @@ impl Arena {
 impl Drop for Arena {
     fn drop(&mut self) {
         for n in 0..self.slots {
-            wipe(self.slot_mut(n));
+            if self.used[n] {
+                wipe(self.slot_mut(n));
+            }
         }
         // SAFETY: unmaps exactly what `new` mapped; no borrow outlives self.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.slot_len * self.slots) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: usize = 4096;
+
+    /// Pages of the arena that have memory (mincore(2)).
+    fn resident(arena: &Arena) -> usize {
+        let mut pages = vec![0u8; (arena.slot_len * arena.slots).div_ceil(PAGE)];
+        let len = arena.slot_len * arena.slots;
+        // SAFETY: the range is the arena's mapping, and `pages` has a byte for each of its pages.
+        let rc = unsafe { libc::mincore(arena.base.as_ptr().cast(), len, pages.as_mut_ptr()) };
+        assert_eq!(rc, 0);
+        pages.iter().filter(|page| **page & 1 == 1).count()
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no mincore")]
+    fn only_slots_that_were_written_take_memory() {
+        let mut arena = Arena::new(4 * PAGE, 64).unwrap();
+        assert_eq!(resident(&arena), 0);
+        arena.slot_mut(5).fill(1);
+        assert_eq!(resident(&arena), 4);
     }
 }

@@ -45,6 +45,11 @@ impl Caller {
     pub fn writer(self) -> Writer {
         Writer { gid: self.gid, pid: self.pid }
     }
+
+    /// The same unless it is root, who stands for those that may keep setgid (CAP_FSETID): the kernel does not say who has it.
+    pub fn unprivileged(self) -> Option<Writer> {
+        (self.uid != 0).then(|| self.writer())
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

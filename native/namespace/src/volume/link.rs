@@ -1,14 +1,11 @@
 //! link(2).
 
 use super::Volume;
-use crate::backing::inode::Inode;
 use crate::backing::path;
 use crate::fault::{Fault, Result};
 use crate::ops::{Entry, NodeId};
 use kmsfs_format::record::Kind;
-use rustix::fs::fstat;
 use rustix::io::Errno;
-use std::sync::atomic::Ordering;
 
 impl Volume {
     pub(super) fn make_link(&self, id: NodeId, parent: NodeId, name: &[u8]) -> Result<Entry> {
@@ -46,9 +43,7 @@ impl Volume {
             home.adopted();
             home.unpin();
         }
-        let stat = fstat(&fd)?;
-        let growth = self.backing.growth.load(Ordering::Acquire);
-        let record = self.backing.record(&fd, node.kind)?;
-        self.entry_for_kernel(&Inode { fd, stat, record, growth, acls: None })
+        let inode = self.report(&node.file, || self.backing.place(&fd), self.backing.inspect_settled(fd.clone()))?;
+        self.entry_for_kernel(&inode)
     }
 }

@@ -54,8 +54,8 @@ impl Volume {
         }
         if node.kind != Kind::Directory && (set.kill_suidgid || owner_changes && set.mode.is_none()) {
             // With a chown(2) the kernel asks for it whoever calls, root too.
-            let privileged = owner_changes && caller.uid == 0;
-            self.drop_privileges(&node, (!privileged).then_some(caller.writer()))?;
+            let by = if owner_changes { caller.unprivileged() } else { Some(caller.writer()) };
+            self.drop_privileges(&node, by)?;
         }
         if set.atime.is_some() || set.mtime.is_some() {
             self.set_times(&node, &fd, set)?;
@@ -72,7 +72,7 @@ impl Volume {
     fn change_nothing(&self, caller: Caller, node: &Node, fd: &OwnedFd, set: &SetAttr) -> Result<()> {
         if node.kind != Kind::Directory {
             let has = owner_of(&fstat(fd)?);
-            let by = (caller.uid != 0).then_some(caller.writer());
+            let by = caller.unprivileged();
             let left = without_privileges(has, by);
             let permitted = caller.uid == 0 || caller.uid == has.uid;
             // Only of regular files does it keep times, and only they are written through it.
@@ -123,7 +123,7 @@ impl Volume {
         };
         if set.mode.is_none() && node.kind != Kind::Directory {
             // chown(2) on Linux clears them whoever calls; the group that may keep setgid is the one of before.
-            new.mode = without_privileges(has, (caller.uid != 0).then_some(caller.writer()));
+            new.mode = without_privileges(has, caller.unprivileged());
         }
         node.plain.store(false, Ordering::Release);
         self.change_owner(node, fd, new)?;

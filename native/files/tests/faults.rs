@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{config, keys, open, open_with, BLOCK};
+use common::{config, keys, open, open_with, BLOCK, SEGMENT};
 use kmsfs_files::memory::MemoryStore;
 use kmsfs_files::store::{FileId, Handle, Home, RootIdentity, Segment, Store};
 use kmsfs_files::{Error, File, Files};
@@ -181,6 +181,8 @@ impl Store for FaultyStore {
 const ID: FileId = [3; 16];
 /// Blocks of the file under test: across the border of the direct ones.
 const BLOCKS: usize = 130;
+/// So many at once are committed at once where they replace others: half of a quarter of a segment.
+const LONG: usize = (SEGMENT / 8 / BLOCK) as usize;
 
 /// What each block may hold: the newest value, and every one since the last fsync. A block is filled with one byte.
 struct Expected {
@@ -246,6 +248,16 @@ fn work(files: &Arc<Files>, file: &Arc<File>, e: &mut Expected) -> usize {
     failed += usize::from(file.truncate(60 * BLOCK).is_err());
     failed += usize::from(files.checkpoint().is_err());
     failed += write(e, 112, 16);
+    failed += sync(e);
+    // Long enough to be committed at once where they replace what is committed: with nothing else in the way, with a block
+    // that waits elsewhere, and over one that waits (then not).
+    failed += write(e, 0, LONG + 4);
+    failed += sync(e);
+    failed += write(e, 0, LONG);
+    failed += write(e, 30, 1);
+    failed += write(e, 2, LONG);
+    failed += write(e, 1, 1);
+    failed += write(e, 0, LONG);
     failed += sync(e);
     failed
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{config, keys, open, open_with, BLOCK, UUID};
+use common::{config, keys, open, open_with, BLOCK, SEGMENT, UUID};
 use kmsfs_files::memory::MemoryStore;
 use kmsfs_files::recording::{Op, RecordingStore};
 use kmsfs_files::store::{FileId, Store};
@@ -268,4 +268,31 @@ fn more_in_one_write_than_a_segment_holds_is_committed_in_pieces() {
     let mut bytes = vec![0; 3 << 20];
     load(&left, &files).read(100, &mut bytes).unwrap();
     assert!(bytes.iter().all(|b| *b == 3));
+}
+
+#[test]
+fn a_long_overwrite_of_whole_blocks_is_committed_at_once_and_no_other_write_is() {
+    let store = Arc::new(MemoryStore::default());
+    store.create(ID);
+    let files = open(store.clone(), true);
+    let file = load(&store, &files);
+    let long = (SEGMENT / 8) as usize;
+    file.write(0, &vec![1; 2 * long]).unwrap();
+    file.sync(false).unwrap();
+    let commits = || files.counters().iter().find(|(name, _)| *name == "commits").unwrap().1;
+    let before = commits();
+    file.write(BLOCK, &vec![2; long]).unwrap();
+    assert_eq!(commits(), before + 1, "committed at once");
+    // Not aligned, too short, beyond the end: these wait.
+    file.write(BLOCK + 1, &vec![3; long]).unwrap();
+    file.write(0, &vec![4; long - BLOCK as usize]).unwrap();
+    assert_eq!(commits(), before + 1, "these wait");
+    file.sync(false).unwrap();
+    file.write(2 * long as u64 - BLOCK, &vec![5; long]).unwrap();
+    assert_eq!(commits(), before + 2, "growth waits");
+    file.sync(false).unwrap();
+    for value in [6, 7] {
+        file.write(8 * long as u64, &vec![value; long]).unwrap();
+        assert_eq!(commits(), before + 3, "new blocks that went home at once are in no commit yet");
+    }
 }

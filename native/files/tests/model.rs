@@ -93,6 +93,8 @@ impl Run {
         match self.random.below(6) {
             0 => block * (1 + self.random.below(4)),
             1 => (64 << 10) + self.random.below(256 << 10),
+            // Whole blocks, enough of them to be committed at once where they replace others.
+            2 if self.random.below(2) == 0 => ((256 << 10) + self.random.below(600 << 10)) & !(block - 1),
             2 => self.random.below(5 * block),
             _ => self.random.below(200),
         }

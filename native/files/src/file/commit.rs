@@ -1,5 +1,6 @@
 //! Committing: everything that changed is sealed from the blocks up and appended to the log as one record.
 
+use super::overwrite::Run;
 use super::write::STRAIGHT_FROM;
 use super::{File, State};
 use crate::error::{Error, Result};
@@ -17,7 +18,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 /// Other files may fill the log again while this one waits for room; more rounds than this and it is really full.
-const ROUNDS: usize = 8;
+pub(super) const ROUNDS: usize = 8;
 
 /// A commit of more blocks than this is one of many in a row: the kernel's own cache serves who reads them again, and
 /// the sector cache keeps what is used.
@@ -31,6 +32,13 @@ enum CacheFrom {
     Node(u8, u64),
 }
 
+/// A record whose header and place in the log are still to come.
+struct Sealed {
+    record: Builder,
+    key: Arc<FileKey>,
+    plain: Plain,
+}
+
 impl File {
     /// close(2): what is dirty is appended to the log, without a flush: it survives the engine's death.
     pub fn commit(self: &Arc<Self>) -> Result<()> {
@@ -42,22 +50,34 @@ impl File {
             }
             self.writable()?;
             self.send_runs_home(&mut st)?;
-            let mut appender = self.shared.log.appender();
-            let room = self.shared.log.has_room(&appender, self.record_bound(&st));
-            let appended = if room { self.append_record(&mut st, &mut appender) } else { Ok(()) };
-            drop(appender);
-            drop(st);
-            drop(order);
-            if room {
-                // Written home in the background from here on, so that no writer has to wait for a full log.
-                if self.shared.log.half_full() {
-                    self.shared.wake.notify_one();
-                }
-                return appended;
+            let committed = self.try_to_commit(&mut st, None);
+            drop((st, order));
+            if committed? {
+                self.wake_when_half_full();
+                return Ok(());
             }
             volume::checkpoint(&self.shared)?;
         }
         Err(Error::Errno(libc::ENOSPC))
+    }
+
+    /// What is written home in the background from here on keeps writers from waiting for a full log.
+    pub(super) fn wake_when_half_full(&self) {
+        if self.shared.log.half_full() {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Commits what changed, and `run`. `false`: the log has no room for it now.
+    pub(super) fn try_to_commit(self: &Arc<Self>, st: &mut State, run: Option<&Run>) -> Result<bool> {
+        let bound = self.record_bound(st, run);
+        let sealed = self.seal_record(st, run)?;
+        let mut appender = self.shared.log.appender();
+        if !self.shared.log.has_room(&appender, bound) {
+            return Ok(false);
+        }
+        self.append_record(st, &mut appender, sealed)?;
+        Ok(true)
     }
 
     /// Long runs of new blocks go home at once and not through the log.
@@ -101,29 +121,43 @@ impl File {
         Ok(())
     }
 
-    /// No record of the state as it is can be longer.
-    fn record_bound(&self, st: &State) -> u64 {
+    fn images(&self, st: &State, run: Option<&Run>) -> usize {
+        st.dirty.len() + st.nodes.len() + run.map_or(0, |run| run.blocks(self.shared.block()) as usize)
+    }
+
+    /// No record of the state as it is, with `run`, can be longer.
+    fn record_bound(&self, st: &State, run: Option<&Run>) -> u64 {
         let block = self.shared.layout.block() + 16;
         let tables = st.straight.len() as u64 * (16 + ENTRY_LEN as u64) + st.punched.len() as u64 * 16;
-        let images = (st.dirty.len() + st.nodes.len()) as u64 * block + HEADER_LEN + 16;
+        let images = self.images(st, run) as u64 * block + HEADER_LEN + 16;
         // Nodes that turn out empty add a punched range each.
         (112 + 128 + tables + images + st.nodes.len() as u64 * 16).next_multiple_of(SECTOR as u64)
     }
 
-    fn append_record(self: &Arc<Self>, st: &mut State, appender: &mut Appender) -> Result<()> {
-        let number = self.shared.log.next_number(appender);
-        let images = st.dirty.len() + st.nodes.len() + 1;
+    /// Seals all but the header, which has the commit's number: files seal beside each other, and wait for each other only
+    /// to append. Until the record is in the log the dirty blocks and nodes stay, and stand in for the entries set here.
+    fn seal_record(self: &Arc<Self>, st: &mut State, run: Option<&Run>) -> Result<Sealed> {
+        let images = self.images(st, run) + 1;
         let block = self.shared.block();
         // Nodes that turn out empty add a punched range each.
         let punched = st.punched.len() + st.nodes.len();
         let data = (images - 1) * block + HEADER_LEN as usize;
-        let mut record = Builder::begin(appender.memory(), punched, st.straight.len(), images, data);
+        let mut record = Builder::begin(self.shared.log.memory(), punched, st.straight.len(), images, data);
         // The header refers to all the others: its place comes first, its content last.
         record.image(0, &[0; HEADER_LEN as usize], |_| Ok(())).map_err(io::Error::from)?;
         let mut plain = Plain::new();
         let key = self.sealing_key(st, images as u64)?;
         self.seal_blocks(st, &key, &mut record, &mut plain)?;
+        if let Some(run) = run {
+            self.seal_run(st, &key, &mut record, run)?;
+        }
         self.seal_nodes(st, &key, &mut record, &mut plain)?;
+        Ok(Sealed { record, key, plain })
+    }
+
+    fn append_record(self: &Arc<Self>, st: &mut State, appender: &mut Appender, sealed: Sealed) -> Result<()> {
+        let Sealed { mut record, key, plain } = sealed;
+        let number = self.shared.log.next_number(appender);
         let page = record.first_image().try_into().map_err(|_| Error::Errno(libc::EIO))?;
         header::seal(self.shared.layout, &self.id, &self.shared.keys.domain_id, number, &st.root, &key, page)
             .map_err(io::Error::from)?;
@@ -145,7 +179,6 @@ impl File {
         let placed: Vec<(u64, u64, u32)> = record.images().iter().map(|i| (i.home, u64::from(i.at), i.len)).collect();
         let len = record.record_len();
         let straight = (!st.straight.is_empty()).then(|| self.home.clone());
-        // Until this succeeds the dirty blocks and nodes stay, and stand in for the entries just set.
         let appended = self.shared.log.append(appender, record, straight)?;
         self.shared.stats.commits.fetch_add(1, Ordering::Relaxed);
         self.shared.stats.logged_bytes.fetch_add(len as u64, Ordering::Relaxed);
@@ -166,6 +199,15 @@ impl File {
             plain.extend(entries.iter().map(|(index, entry)| (*entry, stored(*index))));
         }
         for (index, entry) in entries {
+            self.set_entry(st, index, entry);
+        }
+        Ok(())
+    }
+
+    fn seal_run(&self, st: &mut State, key: &FileKey, record: &mut Builder, run: &Run) -> Result<()> {
+        for (index, plain) in (run.first..).zip(run.data.chunks(self.shared.block())) {
+            let home = self.shared.layout.home(index);
+            let entry = record.image(home, plain, |image| key.seal(0, index, image)).map_err(io::Error::from)?;
             self.set_entry(st, index, entry);
         }
         Ok(())

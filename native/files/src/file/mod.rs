@@ -9,6 +9,7 @@ mod checkpoint;
 mod commit;
 mod keyring;
 mod load;
+mod overwrite;
 mod read;
 mod resize;
 mod scrub;

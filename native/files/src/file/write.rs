@@ -28,8 +28,12 @@ impl File {
     pub fn write(self: &Arc<Self>, offset: u64, data: &[u8]) -> Result<()> {
         offset.checked_add(data.len() as u64).filter(|end| *end <= self.shared.max_size).ok_or(Error::TooBig)?;
         for (i, piece) in data.chunks(self.shared.dirty_max()).enumerate() {
+            let offset = offset + (i * self.shared.dirty_max()) as u64;
+            if self.overwrite(offset, piece)? {
+                continue;
+            }
             let mut st = self.changing()?;
-            let written = self.write_locked(&mut st, offset + (i * self.shared.dirty_max()) as u64, piece);
+            let written = self.write_locked(&mut st, offset, piece);
             self.done(st)?;
             written?;
         }

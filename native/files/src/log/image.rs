@@ -37,8 +37,9 @@ pub type Images = BTreeMap<u64, Located>;
 /// and what does so in the log, as a commit leaves it, is read in one.
 pub fn write_home(images: &Images, home: &dyn Home) -> Result<()> {
     let mut images = images.iter().peekable();
+    // Grows to the longest run, whose first `filled` bytes wait to be written at `start`.
     let mut run: Vec<u8> = Vec::new();
-    let mut start = 0u64;
+    let (mut start, mut filled) = (0u64, 0);
     while let Some((offset, image)) = images.next() {
         let mut len = image.len as usize;
         while let Some((_, next)) = images.next_if(|(at, next)| {
@@ -46,19 +47,21 @@ pub fn write_home(images: &Images, home: &dyn Home) -> Result<()> {
         }) {
             len += next.len as usize;
         }
-        if !run.is_empty() && (start + run.len() as u64 != *offset || run.len() + len > RUN) {
-            home.write_at(&run, start)?;
-            run.clear();
+        if filled > 0 && (start + filled as u64 != *offset || filled + len > RUN) {
+            home.write_at(&run[..filled], start)?;
+            filled = 0;
         }
-        if run.is_empty() {
+        if filled == 0 {
             start = *offset;
         }
-        let at = run.len();
-        run.resize(at + len, 0);
-        image.segment.read_at(&mut run[at..], image.at)?;
+        if run.len() < filled + len {
+            run.resize(filled + len, 0);
+        }
+        image.segment.read_at(&mut run[filled..filled + len], image.at)?;
+        filled += len;
     }
-    if !run.is_empty() {
-        home.write_at(&run, start)?;
+    if filled > 0 {
+        home.write_at(&run[..filled], start)?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The commit log: appending, group flush, reading after a crash (docs/format.md §9).
 //!
-//! Lock order: a file's commit lock, its state, the appender, the flush state. Nothing above is taken below.
+//! Lock order: a file's commit lock, its state, the appender, then the spare memory or the flush state. Nothing above is
+//! taken below.
 
 pub mod fold;
 pub mod image;
@@ -24,6 +25,9 @@ use std::time::Instant;
 
 /// More homes than this to flush at once: one syncfs is cheaper than a flush of each.
 const SYNCFS_FROM: usize = 16;
+
+/// Records built beside each other whose memory is kept, unless together it comes to more than two segments.
+const SPARES: usize = 4;
 
 /// Where a record was put.
 #[derive(Clone)]
@@ -58,15 +62,6 @@ pub struct Appender {
     /// Homes with straight blocks since the last flush.
     homes: Vec<Arc<dyn Home>>,
     bytes_since_checkpoint: u64,
-    /// Memory for the next record: no allocation on the way out.
-    spare: Vec<u8>,
-}
-
-impl Appender {
-    /// Memory to build the next record in.
-    pub fn memory(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.spare)
-    }
 }
 
 #[derive(Default)]
@@ -83,6 +78,8 @@ pub struct Log {
     uuid: [u8; 16],
     volume_generation: u64,
     appender: Mutex<Appender>,
+    /// Memory for records: no allocation on the way out.
+    spare: Mutex<Vec<Vec<u8>>>,
     flush: Mutex<Flush>,
     flushed: Condvar,
     durable: AtomicU64,
@@ -134,8 +131,8 @@ impl Log {
                 unsynced: Vec::new(),
                 homes: Vec::new(),
                 bytes_since_checkpoint: 0,
-                spare: Vec::new(),
             }),
+            spare: Mutex::new(Vec::new()),
             flush: Mutex::new(Flush::default()),
             flushed: Condvar::new(),
             durable: AtomicU64::new(last),
@@ -161,6 +158,19 @@ impl Log {
         let current = appender.current.as_ref().map(|c| c.slot);
         appender.live.retain(|l| Some(l.slot) == current);
         Ok(())
+    }
+
+    /// Memory to build a record in.
+    pub fn memory(&self) -> Vec<u8> {
+        self.spare.lock().pop().unwrap_or_default()
+    }
+
+    fn keep(&self, memory: Vec<u8>) {
+        let mut spare = self.spare.lock();
+        let held: usize = spare.iter().map(Vec::capacity).sum();
+        if spare.len() < SPARES && (held + memory.capacity()) as u64 <= 2 * self.segment_size {
+            spare.push(memory);
+        }
     }
 
     pub fn appender(&self) -> MutexGuard<'_, Appender> {
@@ -281,7 +291,7 @@ impl Log {
         a.previous_mac = mac;
         let number = a.next;
         a.next += 1;
-        a.spare = record.into_memory();
+        self.keep(record.into_memory());
         if let Some(live) = a.live.last_mut() {
             live.last = number;
         }

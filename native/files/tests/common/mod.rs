@@ -37,11 +37,14 @@ impl Random {
     }
 }
 
+/// Bytes of a segment of the log.
+pub const SEGMENT: u64 = 512 << 10;
+
 pub fn config(new_volume: bool) -> Config {
     Config {
         uuid: UUID,
         block_shift: 12,
-        segment_size: 512 << 10,
+        segment_size: SEGMENT,
         segment_count: 4,
         cache_bytes: 1 << 20,
         read_only: false,

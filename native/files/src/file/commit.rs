@@ -194,7 +194,7 @@ impl File {
             let sealed = record.image(layout.home(*index), &page[..stored], |image| key.seal(0, *index, image));
             entries.push((*index, sealed.map_err(io::Error::from)?));
         }
-        if entries.len() <= CACHED_COMMIT {
+        if entries.len() <= CACHED_COMMIT && !st.cached_above {
             let stored = |index| CacheFrom::Block(index, layout.stored_len(index, st.root.size));
             plain.extend(entries.iter().map(|(index, entry)| (*entry, stored(*index))));
         }

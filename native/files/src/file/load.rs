@@ -124,6 +124,7 @@ impl File {
                 growing,
                 absent,
                 mtime,
+                cached_above: false,
             }),
             size: AtomicU64::new(size),
             inode_changes: AtomicU64::new(1),

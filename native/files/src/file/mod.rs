@@ -96,6 +96,8 @@ pub(crate) struct State {
     absent: bool,
     /// Newer than the home's, or known to be the home's.
     mtime: Option<Time>,
+    /// What was written last is in the kernel's page cache.
+    cached_above: bool,
 }
 
 impl State {

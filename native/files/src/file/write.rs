@@ -26,6 +26,15 @@ const GENERATION: u8 = 1;
 impl File {
     /// Writes all of `data`; the file grows as needed. Sets the modification time to now, unless the kernel does. More than 1 MiB is not one step.
     pub fn write(self: &Arc<Self>, offset: u64, data: &[u8]) -> Result<()> {
+        self.write_from(offset, data, false)
+    }
+
+    /// As `write`, of pages that the kernel writes back: it has them in its own cache, so ours is left to others.
+    pub fn write_back(self: &Arc<Self>, offset: u64, data: &[u8]) -> Result<()> {
+        self.write_from(offset, data, true)
+    }
+
+    fn write_from(self: &Arc<Self>, offset: u64, data: &[u8], cached_above: bool) -> Result<()> {
         offset.checked_add(data.len() as u64).filter(|end| *end <= self.shared.max_size).ok_or(Error::TooBig)?;
         for (i, piece) in data.chunks(self.shared.dirty_max()).enumerate() {
             let offset = offset + (i * self.shared.dirty_max()) as u64;
@@ -33,6 +42,7 @@ impl File {
                 continue;
             }
             let mut st = self.changing()?;
+            st.cached_above = cached_above;
             let written = self.write_locked(&mut st, offset, piece);
             self.done(st)?;
             written?;

@@ -19,7 +19,11 @@ impl Volume {
         let written = if open.append && !how.from_cache {
             open.file.append(data)?.1
         } else {
-            open.file.write(offset, data)?;
+            if how.from_cache {
+                open.file.write_back(offset, data)?;
+            } else {
+                open.file.write(offset, data)?;
+            }
             data.len()
         };
         open.home.touch();

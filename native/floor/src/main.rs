@@ -59,7 +59,9 @@ fn run(wanted: Wanted) -> Result<(), String> {
         .map_err(|e| format!("{}: {e:?}", wanted.backing.display()))?;
     let fuse = mount::mount(&wanted.dir)?;
     let mut options = Options { writeback: wanted.writeback, ..Options::default() };
-    options.threads = wanted.threads.unwrap_or(options.threads);
+    if let Some(threads) = wanted.threads {
+        (options.threads, options.more_threads) = (threads, 0);
+    }
     options.on_serving = Some(Box::new(move || {
         if let Err(e) = mount::raise_read_ahead(&wanted.dir) {
             eprintln!("kmsfs-floor: read-ahead: {e}");

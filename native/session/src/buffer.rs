@@ -1,5 +1,6 @@
 //! The two buffers of a session thread: allocated once, so that no request needs heap to arrive or to be answered.
 
+use rustix::mm::Advice;
 use std::ffi::c_void;
 use zeroize::Zeroize;
 
@@ -10,6 +11,7 @@ pub struct Buffer {
     memory: Box<[u8]>,
     start: usize,
     len: usize,
+    untouched: bool,
 }
 
 impl Buffer {
@@ -18,17 +20,29 @@ impl Buffer {
         let memory = vec![0u8; len + 2 * PAGE].into_boxed_slice();
         let skew = (memory.as_ptr() as usize + lead) % PAGE;
         let start = (PAGE - skew) % PAGE;
-        keep_out_of_dumps(&memory);
-        Buffer { memory, start, len }
+        advise(&memory, Advice::LinuxDontDump);
+        Buffer { memory, start, len, untouched: false }
     }
 
     pub fn bytes(&mut self) -> &mut [u8] {
         &mut self.memory[self.start..self.start + self.len]
     }
+
+    /// Wipes it and gives its memory back to the system; its next use takes new. Before Linux 5.18 locked memory stays.
+    pub fn give_back(&mut self) {
+        self.memory.zeroize();
+        // What is read of a page given back is zero, as it is now.
+        advise(&self.memory, Advice::LinuxDontneedLocked);
+    }
+
+    /// Nothing was put in since it was made or given back: there is nothing to wipe, which would only take memory.
+    pub fn untouched(&mut self) {
+        self.untouched = true;
+    }
 }
 
-/// Best effort: the engine is not dumpable to begin with.
-fn keep_out_of_dumps(memory: &[u8]) {
+/// Best effort, for the whole pages of `memory`: the engine is not dumpable to begin with.
+fn advise(memory: &[u8], advice: Advice) {
     // Miri has no madvise.
     if cfg!(miri) {
         return;
@@ -36,19 +50,18 @@ fn keep_out_of_dumps(memory: &[u8]) {
     let skew = memory.as_ptr() as usize % PAGE;
     let first = (PAGE - skew) % PAGE;
     let Some(whole) = memory.len().checked_sub(first) else { return };
-    // SAFETY: the range lies within `memory`, and MADV_DONTDUMP changes no content.
+    // SAFETY: the range lies within `memory`. MADV_DONTDUMP changes no content, and MADV_DONTNEED_LOCKED is asked for only
+    // where all of it is zero, which it then is again.
     let _ = unsafe {
-        rustix::mm::madvise(
-            memory.as_ptr().add(first).cast_mut().cast::<c_void>(),
-            whole / PAGE * PAGE,
-            rustix::mm::Advice::LinuxDontDump,
-        )
+        rustix::mm::madvise(memory.as_ptr().add(first).cast_mut().cast::<c_void>(), whole / PAGE * PAGE, advice)
     };
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.memory.zeroize();
+        if !self.untouched {
+            self.memory.zeroize();
+        }
     }
 }
 
@@ -63,6 +76,15 @@ mod tests {
             let bytes = buffer.bytes();
             assert_eq!(bytes.len(), 1 << 16);
             assert_eq!((bytes.as_ptr() as usize + lead) % PAGE, 0);
+        }
+    }
+    #[test]
+    fn what_was_given_back_is_zero_and_can_be_used_again() {
+        let mut buffer = Buffer::new(16, 1 << 16);
+        for _ in 0..2 {
+            buffer.bytes().fill(7);
+            buffer.give_back();
+            assert!(buffer.bytes().iter().all(|byte| *byte == 0));
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The processor time of a thread, readable by the others of its process.
+//! The processor time of a thread, readable by the others of its process, and of the whole process.
 
 use std::time::Duration;
 
-/// A thread's CPU-time clock (pthread_getcpuclockid(3)).
+/// A CPU-time clock (pthread_getcpuclockid(3), clock_gettime(2)).
 pub struct CpuClock(libc::clockid_t);
 
 impl CpuClock {
@@ -11,6 +11,10 @@ impl CpuClock {
         // SAFETY: `clock` is written to, and the thread that is asked about is the one that asks.
         let rc = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &mut clock) };
         (rc == 0).then_some(CpuClock(clock))
+    }
+
+    pub fn of_the_process() -> Self {
+        CpuClock(libc::CLOCK_PROCESS_CPUTIME_ID)
     }
 
     /// Zero once the thread has ended.

@@ -1,7 +1,7 @@
 //! Which of a session's threads take requests (docs/decisions/0012).
 //!
-//! Either all of them, each asleep in read(2) until its turn; or, while processors are kept awake (see `keeper`), few:
-//! then one thread that goes from request to request without ever sleeping serves more than several that wake each other,
+//! Either some of them, each asleep in read(2) until its turn, and more where requests wait for a disk (see `demand`); or,
+//! while processors are kept awake (see `keeper`), few: then one thread that goes from request to request without ever sleeping serves more than several that wake each other,
 //! as long as it has a processor and its requests do not wait for a disk. The others are parked, and one is called when
 //! a request waits that nobody takes: at once by the keepers where those who serve are blocked, and within [`PATIENCE`]
 //! by the watch in any case. Which of the two it is, trials decide (see `trial`).
@@ -9,6 +9,7 @@
 //! Invariant: while the session lives, somebody waits for a request, or serves one and the watch is awake.
 
 use crate::cpu_clock::CpuClock;
+use crate::demand::Demand;
 use crate::trial::{Trial, STEP};
 use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -39,8 +40,10 @@ struct State {
     /// In read(2), or on the way there.
     waiting: usize,
     serving: usize,
-    /// So many stay when they have served; more come and go.
+    /// So many stay when they have served, while processors are kept awake; more come and go.
     size: usize,
+    /// How many stay otherwise.
+    demand: Demand,
     parked: Vec<usize>,
     ended: bool,
     /// Requests taken so far.
@@ -52,9 +55,11 @@ struct State {
 }
 
 pub struct Crew {
+    /// Whether there is a watch: without it nobody is parked.
+    watched: AtomicBool,
     /// Whether there are keepers at all.
     staffed: AtomicBool,
-    /// Whether threads are parked and processors kept awake at present.
+    /// Whether processors are kept awake at present.
     keeps: AtomicBool,
     state: Mutex<State>,
     seats: Vec<Seat>,
@@ -70,24 +75,28 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// For `threads` threads, of which none is ever parked without keepers.
-    pub fn new(threads: usize) -> Self {
+    /// For `threads` threads, and so many `more` where requests wait for a disk.
+    pub fn new(threads: usize, more: usize) -> Self {
         let now = Instant::now();
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let all = threads + more;
         Crew {
+            watched: AtomicBool::new(false),
             staffed: AtomicBool::new(false),
             keeps: AtomicBool::new(false),
             state: Mutex::new(State {
                 waiting: 0,
                 serving: 0,
                 size: 1,
-                parked: Vec::with_capacity(threads),
+                demand: Demand::new(threads, all, processors),
+                parked: Vec::with_capacity(all),
                 ended: false,
                 taken: 0,
                 last: now,
                 fast: 0,
                 watch_asleep: true,
             }),
-            seats: (0..threads).map(|_| Seat::default()).collect(),
+            seats: (0..all).map(|_| Seat::default()).collect(),
             watch: Condvar::new(),
             epoch: now,
             awake_until: AtomicU64::new(0),
@@ -96,6 +105,11 @@ impl Crew {
             looks: AtomicU64::new(0),
             hungry: AtomicU64::new(0),
         }
+    }
+
+    /// The watch is there, or on its way.
+    pub fn watched(&self) {
+        self.watched.store(true, Ordering::Release);
     }
 
     /// A keeper is there, and the watch.
@@ -112,22 +126,36 @@ impl Crew {
         }
     }
 
-    /// Returns when the thread of `seat` is to wait for a request.
-    pub fn rest(&self, seat: usize) {
+    /// Returns when the thread of `seat` is to wait for a request. `leave` is called when it is not needed for a while.
+    pub fn rest(&self, seat: usize, leave: impl FnOnce()) {
         let Some(own) = self.seats.get(seat) else { return };
+        let keeps = self.keeps.load(Ordering::Acquire);
         {
             let mut state = self.state.lock();
-            let enough = state.waiting >= 1 && state.waiting + state.serving >= state.size;
-            if state.ended || !enough || !self.keeps.load(Ordering::Acquire) {
+            let enough = state.waiting >= 1 && state.waiting + state.serving >= self.wanted(&state);
+            if state.ended || !enough || !self.watched.load(Ordering::Acquire) {
                 state.waiting += 1;
                 return;
             }
             own.called.store(false, Ordering::Release);
             state.parked.push(seat);
         }
+        // While processors are kept awake threads come and go with each request that waits for a disk.
+        if !keeps {
+            leave();
+        }
         // Who calls has counted us among those who wait.
         while !own.called.load(Ordering::Acquire) {
             std::thread::park();
+        }
+    }
+
+    /// So many are to serve or to wait for it.
+    fn wanted(&self, state: &State) -> usize {
+        if self.keeps.load(Ordering::Acquire) {
+            state.size
+        } else {
+            state.demand.wanted()
         }
     }
 
@@ -144,7 +172,13 @@ impl Crew {
             if std::mem::take(&mut state.watch_asleep) {
                 self.watch.notify_one();
             }
-            state.fast >= FAST_RUN && self.keeps.load(Ordering::Acquire)
+            let keeps = self.keeps.load(Ordering::Acquire);
+            if !keeps {
+                let waiting = state.waiting;
+                state.demand.took(waiting, now, || CpuClock::of_the_process().used());
+                self.fill_up(&mut state);
+            }
+            state.fast >= FAST_RUN && keeps
         };
         if let Some(seat) = self.seats.get(seat) {
             seat.serving.store(true, Ordering::Relaxed);
@@ -170,6 +204,13 @@ impl Crew {
         seat.called.store(true, Ordering::Release);
         if let Some(thread) = seat.thread.get() {
             thread.unpark();
+        }
+    }
+
+    /// As many as are wanted are to serve or to wait for it.
+    fn fill_up(&self, state: &mut State) {
+        while !state.parked.is_empty() && state.waiting + state.serving < self.wanted(state) {
+            self.call_one(state);
         }
     }
 
@@ -223,6 +264,7 @@ impl Crew {
             }
             seen = state.taken;
             if window.started.elapsed() >= WINDOW {
+                state.demand.think_over();
                 self.think_over(&mut state, &window, keepers);
                 window = Window::begin(keepers);
             }
@@ -231,9 +273,7 @@ impl Crew {
 
     fn keep(&self, state: &mut State, keeps: bool) {
         self.keeps.store(keeps, Ordering::Release);
-        if !keeps {
-            self.call_all(state);
-        }
+        self.fill_up(state);
     }
 
     /// More threads stay where processors idle while requests wait, fewer where no processor is idle.

@@ -6,6 +6,7 @@ mod buffer;
 mod counters;
 mod cpu_clock;
 mod crew;
+mod demand;
 mod descriptors;
 mod device;
 mod dispatch;

@@ -26,6 +26,8 @@ use std::time::Duration;
 pub struct Options {
     /// Threads that serve; at least one.
     pub threads: usize,
+    /// Threads more that serve while requests wait for a disk. Their buffers take memory when they are first used.
+    pub more_threads: usize,
     /// Whether the kernel may gather writes in its page cache (FUSE_WRITEBACK_CACHE).
     pub writeback: bool,
     pub entry_timeout: Duration,
@@ -49,6 +51,7 @@ impl Default for Options {
         let long = Duration::from_secs(3600);
         Options {
             threads: (2 * cores).max(4),
+            more_threads: 32usize.saturating_sub((2 * cores).max(4)),
             writeback: true,
             entry_timeout: long,
             attr_timeout: long,
@@ -133,8 +136,8 @@ fn serve_requests(device: Device, fs: &dyn FileSystem, mut options: Options) -> 
         counters: &options.counters,
     };
     // Allocated before anything is served: later there may be no memory.
-    let others: Vec<Worker> = (1..options.threads).map(|_| Worker::new()).collect();
-    let crew = Crew::new(options.threads);
+    let others: Vec<Worker> = (1..options.threads + options.more_threads).map(|_| Worker::new()).collect();
+    let crew = Crew::new(options.threads, options.more_threads);
     let processors = keeper::processors();
     let clocks: Vec<OnceLock<CpuClock>> = processors.iter().map(|_| OnceLock::new()).collect();
     thread::scope(|scope| {
@@ -142,6 +145,7 @@ fn serve_requests(device: Device, fs: &dyn FileSystem, mut options: Options) -> 
         let watch = thread::Builder::new().name("fuse-watch".to_owned());
         // Without the watch nobody is parked, and there is nobody for keepers to call.
         if options.threads > 1 && watch.spawn_scoped(scope, move || crew.watch(clocks)).is_ok() {
+            crew.watched();
             for (processor, clock) in processors.into_iter().zip(clocks) {
                 let keeper = thread::Builder::new().name(format!("fuse-idle-{processor}"));
                 // One that cannot be had leaves its processor to sleep.

@@ -14,6 +14,9 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
+/// Buffers that held more than this give their memory back when their thread is not needed for a while.
+const LITTLE: usize = 64 << 10;
+
 pub struct Worker {
     request: Buffer,
     reply: Buffer,
@@ -43,16 +46,25 @@ impl Worker {
         (crew, seat): (&Crew, usize),
         seek: Option<Sender<Seek>>,
     ) -> Result<Ended> {
-        let (request, message) = self.buffers();
+        // The longest message so far.
+        let mut longest = 0;
         crew.join(seat);
         let ended = loop {
-            crew.rest(seat);
+            crew.rest(seat, || {
+                if longest > LITTLE {
+                    self.request.give_back();
+                    self.reply.give_back();
+                    longest = 0;
+                }
+            });
+            let (request, message) = self.buffers();
             match device.receive(request) {
                 Ok(Received::Request(length)) => {
                     let received = Instant::now();
                     crew.took(seat, received);
                     let request = request.get(..length).unwrap_or_default();
-                    serve_one(device, context, seek.as_ref(), received, request, message);
+                    let payload = serve_one(device, context, seek.as_ref(), received, request, message);
+                    longest = longest.max(length).max(payload);
                     crew.served(seat);
                 }
                 Ok(Received::Unmounted | Received::NotMounted) => break Ok(Ended::Unmounted),
@@ -61,10 +73,15 @@ impl Worker {
             }
         };
         crew.end();
+        if longest == 0 {
+            self.request.untouched();
+            self.reply.untouched();
+        }
         ended
     }
 }
 
+/// Returns the length of the reply's payload.
 fn serve_one(
     device: &Device,
     context: &Context<'_>,
@@ -72,15 +89,15 @@ fn serve_one(
     received: Instant,
     request: &[u8],
     message: &mut [u8],
-) {
+) -> usize {
     let Some((header, body)) = Header::parse(request) else {
         context.counters.malformed();
-        return;
+        return 0;
     };
     context.counters.request(header.opcode);
     let mut reply = Reply::new(message.get_mut(abi::OUT_HEADER..).unwrap_or_default());
     let answered = match body.and_then(|body| Operation::parse(&header, body, context.long_setxattr)) {
-        Ok(operation) if defer(context, seek, received, &header, &operation) => return,
+        Ok(operation) if defer(context, seek, received, &header, &operation) => return 0,
         Ok(operation) => answer(context, &header, operation, &mut reply),
         Err(errno) => {
             context.counters.malformed();
@@ -103,6 +120,7 @@ fn serve_one(
         }
     }
     context.counters.answered(header.opcode, received);
+    payload
 }
 
 /// Hands a seek in a file that is open for writing to the seeker. `false`: it is to be answered here.

@@ -334,16 +334,16 @@ fn a_panic_is_that_requests_eio_and_nothing_more() {
     assert_eq!(memory.destroyed.load(Ordering::SeqCst), 1);
 }
 
-#[test]
-fn requests_that_wait_for_each_other_are_all_taken_by_as_many_threads() {
-    const READERS: usize = 6;
-    let memory = Arc::new(Memory::expecting(READERS));
-    let Some(mount) = Mount::new(memory, Options { threads: READERS, ..Options::default() }) else { return };
+/// As many readers as there are threads in all, each of whom is answered only when all of them were taken; in rounds.
+fn readers_wait_for_each_other(threads: usize, more_threads: usize, rounds: usize) {
+    let readers = threads + more_threads;
+    let memory = Arc::new(Memory::expecting(readers));
+    let Some(mount) = Mount::new(memory, Options { threads, more_threads, ..Options::default() }) else { return };
     fs::write(mount.at("together"), [1; 10]).unwrap();
     let (done, all) = mpsc::channel();
-    // Once when few requests came before, and once more after the threads were parked again.
-    for round in 0..20 {
-        for _ in 0..READERS {
+    // Once when few requests came before, and again after the threads were parked.
+    for round in 0..rounds {
+        for _ in 0..readers {
             let (name, done) = (mount.at("together"), done.clone());
             std::thread::spawn(move || {
                 let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(name).unwrap();
@@ -353,13 +353,23 @@ fn requests_that_wait_for_each_other_are_all_taken_by_as_many_threads() {
                 done.send(read).unwrap();
             });
         }
-        for _ in 0..READERS {
+        for _ in 0..readers {
             let read = all.recv_timeout(Duration::from_secs(120));
             assert_eq!(read.unwrap_or_else(|_| panic!("round {round}: a read is never answered")), 10);
         }
         (0..500).for_each(|_| drop(fs::symlink_metadata(mount.at("nobody"))));
     }
     assert_eq!(mount.unmount().unwrap(), Ended::Unmounted);
+}
+
+#[test]
+fn requests_that_wait_for_each_other_are_all_taken_by_as_many_threads() {
+    readers_wait_for_each_other(6, 0, 20);
+}
+
+#[test]
+fn requests_that_wait_for_each_other_are_all_taken_by_threads_called_for_them() {
+    readers_wait_for_each_other(2, 14, 5);
 }
 
 #[test]

@@ -179,3 +179,37 @@ fn small_reads_tell_the_store_nothing_and_are_right_whatever_is_cached() {
     }
     assert!(told.lock().is_empty());
 }
+
+#[test]
+fn what_a_cold_node_leads_to_is_fetched_while_the_node_is_read_and_once() {
+    let store = Arc::new(MemoryStore::default());
+    let layout = Layout::new(12).unwrap();
+    let index = layout.subtree(2).0 + 5;
+    let open = |home: MemoryHome, new_volume| {
+        let told = Asked::default();
+        let home = Arc::new(ColdHome { home, told: told.clone() });
+        let files = open_with(config(new_volume), store.clone()).0.unwrap().0;
+        (files.file(home).unwrap(), files, told)
+    };
+    let (file, files, _) = open(store.create(ID), true);
+    // The last block of the file, shorter than others.
+    file.write(index * BLOCK, &[7; 1000]).unwrap();
+    drop(file);
+    files.close().unwrap();
+    let (file, files, told) = open(store.home(&ID).unwrap(), false);
+    let below = layout.path(index).steps()[1].home;
+    for _ in 0..2 {
+        let mut read = [0; 1000];
+        assert_eq!(file.read(index * BLOCK, &mut read).unwrap(), 1000);
+        assert_eq!(read, [7; 1000]);
+        let block = layout.home(index)..layout.home(index) + 1000;
+        // The lower node waits as well, since this store is never ready.
+        assert_eq!(*told.lock(), [below..below + BLOCK, block.clone(), block]);
+    }
+    drop(file);
+    files.close().unwrap();
+    // A writer of whole blocks needs the nodes alone.
+    let (file, _files, told) = open(store.home(&ID).unwrap(), false);
+    file.write(index * BLOCK, &[8; BLOCK as usize]).unwrap();
+    assert_eq!(*told.lock(), [below..below + BLOCK]);
+}

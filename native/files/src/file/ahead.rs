@@ -5,7 +5,8 @@
 //! reader who reaches it, no memory of ours is held and no lock. It is opened ahead as well: the kernel has several
 //! requests in flight, each in a thread of the session.
 
-use super::File;
+use super::{File, State};
+use kmsfs_format::layout::Step;
 use std::ops::Range;
 
 /// A shorter request is no part of a scan: the kernel asks for more at once when it reads ahead.
@@ -82,6 +83,24 @@ impl File {
             if start < end {
                 self.home.will_read(start, end - start);
             }
+        }
+    }
+
+    /// `node` is about to be read, which leads over the nodes `below` to `n` blocks from `first` on. Where that waits for the
+    /// device, these are fetched meanwhile: each has its place at home, whatever the nodes above it say.
+    pub(super) fn fetch_below(&self, st: &State, node: &Step, below: &[Step], first: u64, n: u64) {
+        if st.images.contains_key(&node.home) || self.home.ready(node.home) {
+            return;
+        }
+        let layout = self.shared.layout;
+        for step in below {
+            self.home.will_read(step.home, layout.block());
+        }
+        // The blocks of a longer request were told already.
+        let blocks = layout.home(first);
+        let end = (blocks + (n << layout.shift())).min(layout.physical(st.root.size));
+        if n << layout.shift() < LEAST as u64 && blocks < end {
+            self.home.will_read(blocks, end - blocks);
         }
     }
 }

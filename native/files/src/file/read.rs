@@ -26,7 +26,7 @@ impl File {
             let index = (offset + done as u64) >> layout.shift();
             let last = (offset + n as u64 - 1) >> layout.shift();
             let count = layout.contiguous(index, (last - index + 1).min(GROUP >> layout.shift()));
-            self.entries(&st, index, count, &mut entries)?;
+            self.entries_to_read(&st, index, count, &mut entries)?;
             let end = (((index + count) << layout.shift()) - offset).min(n as u64) as usize;
             self.read_group(&st, offset, index, &entries, &mut buf[..end], done, cached)?;
             done = end;

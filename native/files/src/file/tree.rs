@@ -63,6 +63,16 @@ impl File {
 
     /// The entries of `n` blocks from `first` on, all direct or all below one node. Those of dirty blocks are stale.
     pub(super) fn entries(&self, st: &State, first: u64, n: u64, out: &mut Vec<Entry>) -> Result<()> {
+        self.look_up(st, first, n, 0, out)
+    }
+
+    /// The same for a reader of these blocks.
+    pub(super) fn entries_to_read(&self, st: &State, first: u64, n: u64, out: &mut Vec<Entry>) -> Result<()> {
+        self.look_up(st, first, n, n, out)
+    }
+
+    /// `fetch`: so many of the blocks are read next.
+    fn look_up(&self, st: &State, first: u64, n: u64, fetch: u64, out: &mut Vec<Entry>) -> Result<()> {
         out.clear();
         if first < DIRECT {
             out.extend_from_slice(&st.root.direct[first as usize..(first + n) as usize]);
@@ -70,7 +80,7 @@ impl File {
         }
         let path = self.shared.layout.path(first);
         let mut entry = st.root.subtrees[self.shared.layout.subtree_of(first) - 1];
-        for step in path.steps() {
+        for (depth, step) in path.steps().iter().enumerate() {
             let mut pick = |node: &[u8]| {
                 if step.level == 1 {
                     out.extend((step.slot..step.slot + n as usize).map(|slot| Entry::at(node, slot)));
@@ -86,6 +96,7 @@ impl File {
                 None => match self.shared.cache.look(&entry, self.shared.block(), &mut pick) {
                     Some(below) => below,
                     None => {
+                        self.fetch_below(st, step, &path.steps()[depth + 1..], first, fetch);
                         let mut page = Page::zeroed(self.shared.block());
                         self.open_sealed(st, step.level, step.index, step.home, &entry, &mut page)?;
                         let single = step.level > 1 || n <= SINGLE;

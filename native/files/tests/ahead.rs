@@ -211,5 +211,6 @@ fn what_a_cold_node_leads_to_is_fetched_while_the_node_is_read_and_once() {
     // A writer of whole blocks needs the nodes alone.
     let (file, _files, told) = open(store.home(&ID).unwrap(), false);
     file.write(index * BLOCK, &[8; BLOCK as usize]).unwrap();
-    assert_eq!(*told.lock(), [below..below + BLOCK]);
+    let told = told.lock();
+    assert!(told.len() == 1 && told[0] == (below..below + BLOCK));
 }

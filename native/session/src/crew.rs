@@ -159,8 +159,8 @@ impl Crew {
         }
     }
 
-    /// The thread of `seat` got a request, at `now`.
-    pub fn took(&self, seat: usize, now: Instant) {
+    /// The thread of `seat` got a request, at `now`. `write`: it is a WRITE.
+    pub fn took(&self, seat: usize, now: Instant, write: bool) {
         let rouse = {
             let mut state = self.state.lock();
             state.waiting = state.waiting.saturating_sub(1);
@@ -173,7 +173,7 @@ impl Crew {
                 self.watch.notify_one();
             }
             let keeps = self.keeps.load(Ordering::Acquire);
-            if !keeps {
+            if !keeps && !write {
                 let waiting = state.waiting;
                 state.demand.took(waiting, now, || CpuClock::of_the_process().used());
                 self.fill_up(&mut state);

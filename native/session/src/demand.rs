@@ -32,7 +32,8 @@ impl Demand {
         self.wanted
     }
 
-    /// Somebody took a request, which left `waiting` to wait for the next. `used`: processor time of the process so far.
+    /// Somebody took a request, which left `waiting` to wait for the next. `used`: processor time of the process so far. Not
+    /// to be told of a WRITE: those of a file wait for each other, whoever serves them, each with a buffer full.
     /// More are wanted when nobody is left again and again, while the process leaves three quarters of the processors
     /// to others.
     pub fn took(&mut self, waiting: usize, now: Instant, used: impl FnOnce() -> Duration) {

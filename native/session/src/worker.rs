@@ -61,8 +61,9 @@ impl Worker {
             match device.receive(request) {
                 Ok(Received::Request(length)) => {
                     let received = Instant::now();
-                    crew.took(seat, received);
-                    let request = request.get(..length).unwrap_or_default();
+                    let request = Header::parse(request.get(..length).unwrap_or_default());
+                    let write = request.as_ref().is_some_and(|(header, _)| header.opcode == opcode::WRITE);
+                    crew.took(seat, received, write);
                     let payload = serve_one(device, context, seek.as_ref(), received, request, message);
                     longest = longest.max(length).max(payload);
                     crew.served(seat);
@@ -87,10 +88,10 @@ fn serve_one(
     context: &Context<'_>,
     seek: Option<&Sender<Seek>>,
     received: Instant,
-    request: &[u8],
+    request: Option<(Header, std::result::Result<&[u8], Errno>)>,
     message: &mut [u8],
 ) -> usize {
-    let Some((header, body)) = Header::parse(request) else {
+    let Some((header, body)) = request else {
         context.counters.malformed();
         return 0;
     };

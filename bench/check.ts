@@ -26,15 +26,36 @@ const ROWS = [
 ];
 const BASELINE = `${CHECKOUT}/bench/baseline.json`;
 
-const { values } = parseArgs({
-  options: {
-    update: { type: "boolean", default: false },
-    tiny: { type: "boolean", default: false },
-    runs: { type: "string", default: "7" },
-    baseline: { type: "string", default: BASELINE },
-    disk: { type: "string", default: "/var/tmp" },
-  },
-});
+const USAGE = `npm run bench:check -- [options]
+  --update          write the baseline, do not compare with it
+  --baseline FILE   another one than bench/baseline.json
+  --runs N          runs of each row (default 7)
+  --tiny            sizes that only show that it runs
+  --disk DIR        a directory for what is not in memory (default /var/tmp)`;
+
+function parse() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        update: { type: "boolean", default: false },
+        help: { type: "boolean", default: false },
+        tiny: { type: "boolean", default: false },
+        runs: { type: "string", default: "7" },
+        baseline: { type: "string", default: BASELINE },
+        disk: { type: "string", default: "/var/tmp" },
+      },
+    });
+    if (!/^[1-9][0-9]*$/.test(values.runs)) throw new Error("--runs is a number from 1");
+    if (!values.help) return values;
+    console.log(USAGE);
+    process.exit(0);
+  } catch (error) {
+    console.error(`bench: ${error instanceof Error ? error.message : error}\n${USAGE}`);
+    process.exit(2);
+  }
+}
+
+const values = parse();
 
 const result = await runSuite(
   {

@@ -6,6 +6,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { slower } from "./baseline.js";
+import { parseRuns } from "./options.js";
 import { QUICK, TINY } from "./scale.js";
 import { runSuite } from "./suite.js";
 import { CHECKOUT } from "./support/programs.js";
@@ -45,8 +46,7 @@ function parse() {
         disk: { type: "string", default: "/var/tmp" },
       },
     });
-    if (!/^[1-9][0-9]*$/.test(values.runs)) throw new Error("--runs is a number from 1");
-    if (!values.help) return values;
+    if (!values.help) return { ...values, runs: parseRuns(values.runs) };
     console.log(USAGE);
     process.exit(0);
   } catch (error) {
@@ -60,7 +60,7 @@ const values = parse();
 const result = await runSuite(
   {
     scale: values.tiny ? TINY : QUICK,
-    runs: Number(values.runs),
+    runs: values.runs,
     backings: ["memory"],
     only: ROWS,
     exactly: true,

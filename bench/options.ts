@@ -37,6 +37,13 @@ export const USAGE = `npm run bench -- [options]
 const list = (text: string): string[] => text.split(",").filter((word) => word !== "");
 
 /** Throws an Error with a line for the user. */
+export function parseRuns(text: string): number {
+  const runs = Number(text);
+  if (!Number.isInteger(runs) || runs < 1) throw new Error("--runs is a number from 1");
+  return runs;
+}
+
+/** Throws an Error with a line for the user. */
 export function parseRunOptions(args: readonly string[]): RunOptions {
   const { values } = parseArgs({
     args: [...args],
@@ -53,11 +60,9 @@ export function parseRunOptions(args: readonly string[]): RunOptions {
   });
   const backings = BACKINGS[values.backing];
   if (backings === undefined) throw new Error(`--backing is one of ${Object.keys(BACKINGS).join(", ")}`);
-  const runs = Number(values.runs);
-  if (!Number.isInteger(runs) || runs < 1) throw new Error("--runs is a number from 1");
   return {
     scale: values.tiny ? TINY : values.quick ? QUICK : FULL,
-    runs,
+    runs: parseRuns(values.runs),
     backings,
     only: list(values.only),
     systems: values.peers === undefined ? undefined : ["kmsfs", ...list(values.peers)],

@@ -295,7 +295,7 @@ fn committer(shared: &Arc<Shared>) {
         // An error here stays with the file: its next fsync or close meets it again, and reports it.
         let _ = commit_all(shared);
         let _ = shared.log.make_durable(shared.log.last());
-        if shared.log.half_full() {
+        if shared.log.half_full(&shared.log.appender()) {
             let _ = checkpoint(shared);
         }
     }

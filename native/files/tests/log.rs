@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{config, keys, open, open_with, BLOCK, SEGMENT, UUID};
+use common::{config, fresh, keys, open, open_with, BLOCK, SEGMENT, UUID};
 use kmsfs_files::memory::MemoryStore;
 use kmsfs_files::recording::{Op, RecordingStore};
 use kmsfs_files::store::{FileId, Store};
@@ -255,10 +255,7 @@ fn numbers_go_on_over_remounts_and_crashes() {
 
 #[test]
 fn more_in_one_write_than_a_segment_holds_is_committed_in_pieces() {
-    let store = Arc::new(MemoryStore::default());
-    store.create(ID);
-    let files = open(store.clone(), true);
-    let file = load(&store, &files);
+    let (store, _files, file) = fresh(ID);
     for fill in [1, 2, 3] {
         file.write(100, &vec![fill; 3 << 20]).unwrap();
         file.sync(false).unwrap();
@@ -272,10 +269,7 @@ fn more_in_one_write_than_a_segment_holds_is_committed_in_pieces() {
 
 #[test]
 fn a_long_overwrite_of_whole_blocks_is_committed_at_once_and_no_other_write_is() {
-    let store = Arc::new(MemoryStore::default());
-    store.create(ID);
-    let files = open(store.clone(), true);
-    let file = load(&store, &files);
+    let (_store, files, file) = fresh(ID);
     let long = (SEGMENT / 8) as usize;
     file.write(0, &vec![1; 2 * long]).unwrap();
     file.sync(false).unwrap();

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{config, open, open_with, BLOCK};
+use common::{config, fresh, open_with, BLOCK};
 use kmsfs_files::memory::MemoryStore;
 use kmsfs_files::store::{FileId, Home};
 use kmsfs_files::{Config, File, Files, Time};
@@ -51,10 +51,7 @@ fn nothing_but_set_mtime_changes_the_time_of_a_file_whose_times_the_kernel_keeps
 
 #[test]
 fn a_write_makes_the_time_now_when_the_kernel_does_not_keep_it() {
-    let store = Arc::new(MemoryStore::default());
-    store.create(ID);
-    let files = open(store.clone(), true);
-    let file = load(&store, &files);
+    let (_store, _files, file) = fresh(ID);
     file.write(0, b"first").unwrap();
     file.set_mtime(SET).unwrap();
     file.write(0, b"second").unwrap();
@@ -63,10 +60,7 @@ fn a_write_makes_the_time_now_when_the_kernel_does_not_keep_it() {
 
 #[test]
 fn reserving_room_and_punching_nothing_make_the_time_now() {
-    let store = Arc::new(MemoryStore::default());
-    store.create(ID);
-    let files = open(store.clone(), true);
-    let file = load(&store, &files);
+    let (_store, _files, file) = fresh(ID);
     file.write(0, &[1; 100]).unwrap();
     let changes: [&dyn Fn() -> kmsfs_files::Result<()>; 4] =
         [&|| file.allocate(0, 50, false), &|| file.allocate(0, 5000, true), &|| file.punch(200, 50), &|| {

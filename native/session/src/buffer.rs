@@ -41,7 +41,7 @@ impl Buffer {
     }
 }
 
-/// Best effort, for the whole pages of `memory`: the engine is not dumpable to begin with.
+/// Best effort, for the whole pages of `memory`: nothing depends on it, the engine is not even dumpable.
 fn advise(memory: &[u8], advice: Advice) {
     // Miri has no madvise.
     if cfg!(miri) {

@@ -1,8 +1,9 @@
 //! Which of a session's threads take requests (docs/decisions/0012).
 //!
 //! Either some of them, each asleep in read(2) until its turn, and more where requests wait for a disk (see `demand`); or,
-//! while processors are kept awake (see `keeper`), few: then one thread that goes from request to request without ever sleeping serves more than several that wake each other,
-//! as long as it has a processor and its requests do not wait for a disk. The others are parked, and one is called when
+//! while processors are kept awake (see `keeper`), few: then one thread that goes from request to request without ever
+//! sleeping serves more than several that wake each other, as long as it has a processor and its requests do not wait
+//! for a disk. The others are parked, and one is called when
 //! a request waits that nobody takes: at once by the keepers where those who serve are blocked, and within [`PATIENCE`]
 //! by the watch in any case. Which of the two it is, trials decide (see `trial`).
 //!
@@ -173,10 +174,13 @@ impl Crew {
                 self.watch.notify_one();
             }
             let keeps = self.keeps.load(Ordering::Acquire);
-            if !keeps && !write {
+            if !keeps {
                 let waiting = state.waiting;
-                state.demand.took(waiting, now, || CpuClock::of_the_process().used());
-                self.fill_up(&mut state);
+                state.demand.left(waiting);
+                if waiting == 0 && !write {
+                    state.demand.nobody_left(now, || CpuClock::of_the_process().used());
+                    self.fill_up(&mut state);
+                }
             }
             state.fast >= FAST_RUN && keeps
         };

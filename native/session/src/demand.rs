@@ -32,13 +32,16 @@ impl Demand {
         self.wanted
     }
 
-    /// Somebody took a request, which left `waiting` to wait for the next. `used`: processor time of the process so far. Not
-    /// to be told of a WRITE: those of a file wait for each other, whoever serves them, each with a buffer full.
-    /// More are wanted when nobody is left again and again, while the process leaves three quarters of the processors
-    /// to others.
-    pub fn took(&mut self, waiting: usize, now: Instant, used: impl FnOnce() -> Duration) {
+    /// Somebody took a request, which left `waiting` to wait for the next.
+    pub fn left(&mut self, waiting: usize) {
         self.least = self.least.min(waiting);
-        if waiting > 0 || self.wanted == self.most {
+    }
+
+    /// Nobody is left, but for a WRITE: those of a file wait for each other, whoever serves them, each with a buffer full.
+    /// More are wanted when this comes again soon, and the process has left three quarters of the processors to others
+    /// meanwhile. `used`: processor time of the process so far.
+    pub fn nobody_left(&mut self, now: Instant, used: impl FnOnce() -> Duration) {
+        if self.wanted == self.most {
             return;
         }
         let passed = self.look.map(|(then, _)| now.saturating_duration_since(then));
@@ -72,6 +75,10 @@ mod tests {
     /// A load of a second: `clients` requests at a time, of which each takes `busy` of a processor. How many are wanted at
     /// each window's end.
     fn run(demand: &mut Demand, clients: usize, busy: Duration) -> Vec<usize> {
+        load(demand, clients, busy, false)
+    }
+
+    fn load(demand: &mut Demand, clients: usize, busy: Duration, writes: bool) -> Vec<usize> {
         let start = Instant::now();
         let mut used = Duration::ZERO;
         let mut wanted = Vec::new();
@@ -80,7 +87,11 @@ mod tests {
             let serving = clients.min(demand.wanted());
             used += busy * serving as u32;
             for k in 1..=serving {
-                demand.took(demand.wanted().saturating_sub(k), start + MS * n, || used);
+                let waiting = demand.wanted().saturating_sub(k);
+                demand.left(waiting);
+                if waiting == 0 && !writes {
+                    demand.nobody_left(start + MS * n, || used);
+                }
             }
             if n % 100 == 0 {
                 demand.think_over();
@@ -111,11 +122,19 @@ mod tests {
     }
 
     #[test]
+    fn writes_want_no_more_and_let_those_go_who_came_for_others() {
+        let mut demand = Demand::new(4, 32, 2);
+        assert_eq!(load(&mut demand, 16, MS / 50, true), [4; 10]);
+        run(&mut demand, 32, MS / 50);
+        assert_eq!(load(&mut demand, 1, MS / 50, true)[9], 4);
+    }
+
+    #[test]
     fn a_moment_long_ago_says_nothing() {
         let mut demand = Demand::new(4, 32, 2);
         let start = Instant::now();
         for n in 0..10 {
-            demand.took(0, start + n * 60 * MS, || Duration::ZERO);
+            demand.nobody_left(start + n * 60 * MS, || Duration::ZERO);
         }
         assert_eq!(demand.wanted(), 4);
     }

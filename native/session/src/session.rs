@@ -45,13 +45,17 @@ pub struct Options {
     pub on_serving: Option<Box<dyn FnOnce() + Send>>,
 }
 
+/// Threads in all, by default: so many requests can wait for a disk at once.
+const MOST_THREADS: usize = 32;
+
 impl Default for Options {
     fn default() -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
+        let threads = (2 * cores).max(4);
         let long = Duration::from_secs(3600);
         Options {
-            threads: (2 * cores).max(4),
-            more_threads: 32usize.saturating_sub((2 * cores).max(4)),
+            threads,
+            more_threads: MOST_THREADS.saturating_sub(threads),
             writeback: true,
             entry_timeout: long,
             attr_timeout: long,

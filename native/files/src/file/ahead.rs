@@ -87,10 +87,11 @@ impl File {
     }
 
     /// `node` is about to be read, which leads over the nodes `below` to `n` blocks from `first` on. Where that waits for the
-    /// device, these are fetched meanwhile: each has its place at home, whatever the nodes above it say.
-    pub(super) fn fetch_below(&self, st: &State, node: &Step, below: &[Step], first: u64, n: u64) {
+    /// device, these are fetched meanwhile: each has its place at home, whatever the nodes above it say. `false`: nothing
+    /// was asked for.
+    pub(super) fn fetch_below(&self, st: &State, node: &Step, below: &[Step], first: u64, n: u64) -> bool {
         if st.images.contains_key(&node.home) || self.home.ready(node.home) {
-            return;
+            return false;
         }
         let layout = self.shared.layout;
         for step in below {
@@ -102,6 +103,7 @@ impl File {
         if n << layout.shift() < LEAST as u64 && blocks < end {
             self.home.will_read(blocks, end - blocks);
         }
+        true
     }
 }
 

@@ -53,19 +53,11 @@ impl File {
             let committed = self.try_to_commit(&mut st, None);
             drop((st, order));
             if committed? {
-                self.wake_when_half_full();
                 return Ok(());
             }
             volume::checkpoint(&self.shared)?;
         }
         Err(Error::Errno(libc::ENOSPC))
-    }
-
-    /// What is written home in the background from here on keeps writers from waiting for a full log.
-    pub(super) fn wake_when_half_full(&self) {
-        if self.shared.log.half_full() {
-            self.shared.wake.notify_one();
-        }
     }
 
     /// Commits what changed, and `run`. `false`: the log has no room for it now.
@@ -77,6 +69,10 @@ impl File {
             return Ok(false);
         }
         self.append_record(st, &mut appender, sealed)?;
+        // Written home in the background from here on, so that no writer has to wait for a full log.
+        if self.shared.log.half_full(&appender) {
+            self.shared.wake.notify_one();
+        }
         Ok(true)
     }
 

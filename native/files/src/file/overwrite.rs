@@ -30,6 +30,10 @@ impl File {
             return Ok(false);
         }
         let run = Run { first: offset / block, data };
+        // Before the commit lock, which a checkpoint holds for as long as it writes: new data need not wait for it.
+        if self.replaced(&self.state.read(), &run)?.is_none() {
+            return Ok(false);
+        }
         for _ in 0..ROUNDS {
             let order = self.commit.lock();
             let mut st = self.state.write();
@@ -47,7 +51,6 @@ impl File {
             let committed = self.commit_run(&mut st, &run, &before);
             drop((st, order));
             if committed? {
-                self.wake_when_half_full();
                 return Ok(true);
             }
             volume::checkpoint(&self.shared)?;

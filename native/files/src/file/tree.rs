@@ -80,6 +80,8 @@ impl File {
         }
         let path = self.shared.layout.path(first);
         let mut entry = st.root.subtrees[self.shared.layout.subtree_of(first) - 1];
+        // Of everything below the first node that has to be fetched.
+        let mut told = false;
         for (depth, step) in path.steps().iter().enumerate() {
             let mut pick = |node: &[u8]| {
                 if step.level == 1 {
@@ -96,7 +98,7 @@ impl File {
                 None => match self.shared.cache.look(&entry, self.shared.block(), &mut pick) {
                     Some(below) => below,
                     None => {
-                        self.fetch_below(st, step, &path.steps()[depth + 1..], first, fetch);
+                        told = told || self.fetch_below(st, step, &path.steps()[depth + 1..], first, fetch);
                         let mut page = Page::zeroed(self.shared.block());
                         self.open_sealed(st, step.level, step.index, step.home, &entry, &mut page)?;
                         let single = step.level > 1 || n <= SINGLE;

@@ -230,9 +230,9 @@ impl Log {
         self.segment_size - RECORDS_AT
     }
     /// Whether it is time to write things home: half of the log is used.
-    pub fn half_full(&self) -> bool {
+    pub fn half_full(&self, appender: &Appender) -> bool {
         let usable = (self.segments.len() as u64 - 1) * self.max_record();
-        self.appender.lock().bytes_since_checkpoint * 2 > usable
+        appender.bytes_since_checkpoint * 2 > usable
     }
 
     /// Whether a record of `len` bytes can be appended now. One slot is kept back, so that the oldest segment is never

@@ -1,8 +1,8 @@
 //! What the tests of this crate share: one volume's keys, opening it, random numbers.
 #![allow(dead_code)]
 
-use kmsfs_files::memory::Sparse;
-use kmsfs_files::store::Store;
+use kmsfs_files::memory::{MemoryStore, Sparse};
+use kmsfs_files::store::{FileId, Store};
 use kmsfs_files::{Config, File, Files, Recovery, Result, Tamper};
 use kmsfs_format::keys::{DomainKeys, Secret};
 use parking_lot::Mutex;
@@ -73,6 +73,15 @@ pub fn open_with(config: Config, store: Arc<dyn Store>) -> (Result<(Arc<Files>, 
 pub fn open(store: Arc<dyn Store>, new_volume: bool) -> Arc<Files> {
     let no_tampering = Arc::new(|t| panic!("tampered: {t:?}"));
     Files::open(config(new_volume), keys(5), store, no_tampering).unwrap().0
+}
+
+/// A new volume in memory, with one file.
+pub fn fresh(id: FileId) -> (Arc<MemoryStore>, Arc<Files>, Arc<File>) {
+    let store = Arc::new(MemoryStore::default());
+    let home = store.create(id);
+    let files = open(store.clone(), true);
+    let file = files.file(Arc::new(home)).unwrap();
+    (store, files, file)
 }
 
 pub fn env(name: &str, default: u64) -> u64 {

@@ -55,6 +55,13 @@ pub fn part(options: &Options) -> Result<String> {
         if let Ended::Died(op) = ended? {
             for path in op.paths() {
                 println!("{DOUBT}w{}/{path}", worker.number);
+                // Through a symlink it was about something else.
+                let (behind, mirror) = (worker.theirs.join(path).canonicalize(), theirs.canonicalize());
+                if let (Ok(behind), Ok(mirror)) = (behind, mirror) {
+                    if let Ok(behind) = behind.strip_prefix(mirror) {
+                        println!("{DOUBT}{}", behind.display());
+                    }
+                }
             }
         }
     }

@@ -62,6 +62,11 @@ pub trait Home: Send + Sync {
 pub trait Segment: Send + Sync {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+    /// Of what lies at `from` or behind it and was set aside but never written, writes zeros over the first, at most
+    /// `most` bytes. Returns where it stopped; `None` where there is nothing of the kind, or no way to know.
+    fn write_ahead(&self, _from: u64, _most: u64) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
     /// fdatasync(2).
     fn sync(&self) -> io::Result<()>;
 }

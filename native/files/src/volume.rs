@@ -137,6 +137,8 @@ impl Files {
         checkpoint(&self.shared)?;
         self.shared.log.begin()?;
         self.shared.paused.store(true, Ordering::Release);
+        // Who prepares the log looks at it with the appender held: from here on it writes no more.
+        drop(self.shared.log.appender());
         Ok(())
     }
 
@@ -276,14 +278,21 @@ pub(crate) fn checkpoint(shared: &Arc<Shared>) -> Result<()> {
     Ok(())
 }
 
-/// Commits and flushes what is dirty at every interval; writes home when half of the log is used.
+/// Commits and flushes what is dirty at every interval; writes home when half of the log is used. Before the first, prepares
+/// the log.
 fn committer(shared: &Arc<Shared>) {
     let interval = Duration::from_millis(shared.config.commit_interval_ms);
+    let mut preparation = shared.log.preparation();
     loop {
+        let began = Instant::now();
+        let going = || !*shared.stop.lock() && began.elapsed() < interval;
+        while going() && matches!(shared.log.prepare(&mut preparation, &shared.paused), Ok(true)) {}
+        // Nobody heard the call that it is time to write home.
+        let called = shared.log.half_full(&shared.log.appender());
         {
             let mut stop = shared.stop.lock();
-            if !*stop {
-                shared.wake.wait_for(&mut stop, interval);
+            if !*stop && !called {
+                shared.wake.wait_for(&mut stop, interval.saturating_sub(began.elapsed()));
             }
             if *stop {
                 return;

@@ -113,3 +113,34 @@ fn a_volume_opened_read_only_is_paused_already_and_never_resumed() {
     assert_eq!(errno(v.mkdir(ME, R, b"d", 0o755)), libc::EROFS);
     assert_eq!(get_at(&v, R, b"f"), b"content");
 }
+
+/// Bytes of the log's segments that were set aside and never written; 0 on a file system that does not tell.
+fn unwritten(b: &Backing) -> u64 {
+    let of = |path: std::path::PathBuf| {
+        let segment = std::fs::File::open(path).unwrap();
+        let len = segment.metadata().unwrap().len();
+        len - rustix::fs::seek(&segment, rustix::fs::SeekFrom::Hole(0)).unwrap()
+    };
+    std::fs::read_dir(b.path.join(".kmsfs/log")).unwrap().map(|e| of(e.unwrap().path())).sum()
+}
+
+#[test]
+fn the_log_is_written_ahead_after_mounting_but_not_while_paused() {
+    for _ in 0..10 {
+        let b = Backing::new();
+        let config = kmsfs_files::Config { commit_interval_ms: 20, ..config() };
+        let v = b.open_with(config, kmsfs_namespace::Options::default()).unwrap();
+        v.pause().unwrap();
+        let before = state(&b);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(before == state(&b), "something was written");
+        v.resume().unwrap();
+        while unwritten(&b) > 0 {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        put(&v, R, b"f", b"content");
+        v.close().unwrap();
+        drop(v);
+        assert_eq!(get_at(&b.open(), R, b"f"), b"content");
+    }
+}

@@ -5,6 +5,7 @@
 
 pub mod fold;
 pub mod image;
+pub mod prepare;
 pub mod scan;
 
 use crate::error::{Error, Result};
@@ -345,11 +346,13 @@ impl Log {
 
     /// Returns when commit `target` is durable: one flush serves all that wait.
     pub fn make_durable(&self, target: u64) -> Result<()> {
+        self.flush_while(|| self.durable() < target)
+    }
+
+    /// Flushes, one at a time, as long as it is `due`; a flush of somebody else may do.
+    fn flush_while(&self, due: impl Fn() -> bool) -> Result<()> {
         let mut flush = self.flush.lock();
-        loop {
-            if self.durable() >= target {
-                return Ok(());
-            }
+        while due() {
             if self.failed() {
                 return Err(Error::Errno(libc::EIO));
             }
@@ -365,14 +368,16 @@ impl Log {
             self.flushed.notify_all();
             done?;
         }
+        Ok(())
     }
 
     fn flush_once(&self) -> Result<()> {
         let (through, slots, homes) = {
             let mut a = self.appender.lock();
+            // Counted under the lock: who finds it higher knows that what it put there before is taken along.
+            self.flushes.fetch_add(1, Ordering::Relaxed);
             (a.next - 1, std::mem::take(&mut a.unsynced), std::mem::take(&mut a.homes))
         };
-        self.flushes.fetch_add(1, Ordering::Relaxed);
         let started = Instant::now();
         let synced = if homes.len() >= SYNCFS_FROM {
             self.store.sync_all()

@@ -2,7 +2,7 @@
 
 use super::{path, Backing};
 use kmsfs_files::store::Segment;
-use rustix::fs::{fallocate, fstat, fsync, FallocateFlags, Mode, OFlags};
+use rustix::fs::{fallocate, fstat, fsync, seek, FallocateFlags, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,6 +24,28 @@ impl Segment for LogSegment {
     }
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         super::home::write_all(&self.0, buf, offset)
+    }
+    fn write_ahead(&self, from: u64, most: u64) -> io::Result<Option<u64>> {
+        let stat = fstat(&self.0)?;
+        let size = stat.st_size as u64;
+        if (stat.st_blocks as u64) * 512 < size {
+            // Not set aside, or the file system keeps no zeros: they would not stay.
+            return Ok(None);
+        }
+        // The descriptor's position is nobody's else.
+        let hole = match seek(&self.0, SeekFrom::Hole(from)) {
+            Ok(at) if at < size => at,
+            Ok(_) | Err(Errno::NXIO | Errno::INVAL | Errno::OPNOTSUPP) => return Ok(None),
+            Err(e) => return Err(e.into()),
+        };
+        let end = match seek(&self.0, SeekFrom::Data(hole)) {
+            Ok(at) => at,
+            Err(Errno::NXIO) => size,
+            Err(e) => return Err(e.into()),
+        };
+        let end = end.min(hole.saturating_add(most));
+        zero(&self.0, hole, end)?;
+        Ok(Some(end))
     }
     fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fdatasync(&self.0)?)
@@ -90,7 +112,7 @@ impl Backing {
                 let fd = path::open(&dir, &temporary, OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC, 0o600)?;
                 match fallocate(&fd, FallocateFlags::empty(), 0, size) {
                     Ok(()) => {}
-                    Err(Errno::OPNOTSUPP) => fill(&fd, size)?,
+                    Err(Errno::OPNOTSUPP) => zero(&fd, 0, size)?,
                     Err(e) => return Err(e.into()),
                 }
                 fsync(&fd)?;
@@ -107,11 +129,11 @@ impl Backing {
     }
 }
 
-fn fill(fd: &OwnedFd, size: u64) -> io::Result<()> {
+fn zero(fd: &OwnedFd, start: u64, end: u64) -> io::Result<()> {
     let zeros = vec![0; 1 << 16];
-    let mut at = 0;
-    while at < size {
-        let len = zeros.len().min((size - at) as usize);
+    let mut at = start;
+    while at < end {
+        let len = zeros.len().min((end - at) as usize);
         super::home::write_all(fd, &zeros[..len], at)?;
         at += len as u64;
     }

@@ -160,8 +160,9 @@ impl Layout {
         if physical <= HEADER_LEN {
             return (physical == HEADER_LEN).then_some(0);
         }
-        // The home is strictly increasing in the index: find the last block that begins below the length.
-        let (mut low, mut high) = (0u64, self.blocks(self.largest()));
+        // The home is strictly increasing in the index: find the last block that begins below the length. With no node
+        // before it, it would be the one there; each node only moves it back.
+        let (mut low, mut high) = (0u64, self.blocks(physical - HEADER_LEN).min(self.blocks(self.largest())));
         while low + 1 < high {
             let mid = low + (high - low) / 2;
             if self.home(mid) < physical {

@@ -209,6 +209,18 @@ impl Record {
 
     /// The bytes of the xattr, MAC included.
     pub fn encode(&self, keys: &DomainKeys) -> Vec<u8> {
+        let mut out = self.body();
+        let tag = mac(keys, b"record", &[&out]);
+        out.extend_from_slice(&tag.as_ref()[..MAC_LEN]);
+        out
+    }
+
+    /// Bytes of [`Record::encode`].
+    pub fn encoded_len(&self) -> usize {
+        self.body().len() + MAC_LEN
+    }
+
+    fn body(&self) -> Vec<u8> {
         let flag = |on: bool, bit: u8| if on { bit } else { 0 };
         let mut out = Vec::with_capacity(FIXED_LEN + 10 + 8 * self.bindings.len() + MAC_LEN);
         out.push(VERSION << 4 | self.kind as u8);
@@ -233,8 +245,6 @@ impl Record {
         for b in &self.bindings {
             out.extend_from_slice(b);
         }
-        let tag = mac(keys, b"record", &[&out]);
-        out.extend_from_slice(&tag.as_ref()[..MAC_LEN]);
         out
     }
 

@@ -145,7 +145,7 @@ impl Backing {
         }
         change(&mut record)?;
         if record != before {
-            self.put_record(&fd, &record, before.encode(&self.keys).len())?;
+            self.put_record(&fd, &record, before.encoded_len())?;
         }
         Ok(record)
     }

@@ -1,5 +1,8 @@
-//! Inodes that the kernel knows, each by a descriptor, so that none of their numbers is used again meanwhile.
+//! Inodes that the kernel knows, each by a descriptor as long as there are any, so that none of their numbers is used again
+//! meanwhile.
 
+use kmsfs_files::store::Handle;
+use kmsfs_namespace::backing::handle;
 use kmsfs_namespace::ops::{Attr, Entry, Errno, NodeId, Result, Time, ROOT};
 use parking_lot::RwLock;
 use rustix::fs::{fstat, openat, statat, AtFlags, Mode, OFlags, Stat};
@@ -10,10 +13,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
+/// Descriptors left for files that are open, when inodes have taken theirs.
+const FOR_OPEN_FILES: u64 = 2048;
+
 pub struct Node {
     /// O_PATH.
     pub fd: OwnedFd,
-    references: AtomicU64,
 }
 
 impl Node {
@@ -23,9 +28,27 @@ impl Node {
     }
 }
 
+/// By handle where no descriptors are left for inodes: slower than the floor should be, but it goes on.
+enum Kept {
+    Open(Arc<Node>),
+    Closed(Handle),
+}
+
+struct Known {
+    kept: Kept,
+    references: AtomicU64,
+}
+
 pub struct Nodes {
+    /// Not O_PATH, for open_by_handle_at(2).
+    mount: OwnedFd,
     root_ino: u64,
-    known: RwLock<HashMap<u64, Arc<Node>>>,
+    most_open: usize,
+    known: RwLock<HashMap<u64, Known>>,
+}
+
+fn system(e: std::io::Error) -> Errno {
+    Errno(e.raw_os_error().unwrap_or(libc::EIO))
 }
 
 pub fn os(e: rustix::io::Errno) -> Errno {
@@ -45,11 +68,14 @@ pub fn raise_descriptor_limit() {
 
 impl Nodes {
     pub fn open(backing: &Path) -> Result<Nodes> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(backing, flags, Mode::empty()).map_err(os)?;
+        let directory = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mount = rustix::fs::open(backing, directory, Mode::empty()).map_err(os)?;
+        let fd = openat(&mount, ".", directory | OFlags::PATH, Mode::empty()).map_err(os)?;
         let root_ino = fstat(&fd).map_err(os)?.st_ino;
-        let root = Arc::new(Node { fd, references: AtomicU64::new(1) });
-        Ok(Nodes { root_ino, known: RwLock::new(HashMap::from([(ROOT.0, root)])) })
+        let root = Known { kept: Kept::Open(Arc::new(Node { fd })), references: AtomicU64::new(1) };
+        let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let most_open = usize::try_from(allowed.saturating_sub(FOR_OPEN_FILES)).unwrap_or(usize::MAX);
+        Ok(Nodes { mount, root_ino, most_open, known: RwLock::new(HashMap::from([(ROOT.0, root)])) })
     }
 
     fn id(&self, ino: u64) -> NodeId {
@@ -61,7 +87,12 @@ impl Nodes {
     }
 
     pub fn get(&self, id: NodeId) -> Result<Arc<Node>> {
-        self.known.read().get(&id.0).cloned().ok_or(Errno(libc::ESTALE))
+        let handle = match &self.known.read().get(&id.0).ok_or(Errno(libc::ESTALE))?.kept {
+            Kept::Open(node) => return Ok(node.clone()),
+            Kept::Closed(handle) => handle.clone(),
+        };
+        let fd = handle::open(&self.mount, &handle, OFlags::PATH).map_err(system)?;
+        Ok(Arc::new(Node { fd }))
     }
 
     /// The entry `name` of a directory, referred to once more.
@@ -87,8 +118,11 @@ impl Nodes {
     pub fn enter(&self, fd: OwnedFd) -> Result<Entry> {
         let stat = fstat(&fd).map_err(os)?;
         let node = self.id(stat.st_ino);
+        let full = self.known.read().len() >= self.most_open;
+        let kept =
+            if full { Kept::Closed(handle::of(&fd).map_err(system)?) } else { Kept::Open(Arc::new(Node { fd })) };
         let mut known = self.known.write();
-        let entered = known.entry(node.0).or_insert_with(|| Arc::new(Node { fd, references: AtomicU64::new(0) }));
+        let entered = known.entry(node.0).or_insert(Known { kept, references: AtomicU64::new(0) });
         entered.references.fetch_add(1, Ordering::Relaxed);
         Ok(Entry { node, generation: 0, attr: attr(&stat) })
     }

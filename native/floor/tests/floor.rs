@@ -17,6 +17,9 @@ struct Mounted {
 impl Mounted {
     /// `None`, with the reason printed, where nothing can be mounted.
     fn new(name: &str, options: &[&str]) -> Option<Self> {
+        Self::by(&mut Command::new(env!("CARGO_BIN_EXE_kmsfs-floor")), name, options)
+    }
+    fn by(program: &mut Command, name: &str, options: &[&str]) -> Option<Self> {
         // SAFETY: takes nothing, changes nothing.
         if unsafe { libc::geteuid() } != 0 || !Path::new("/dev/fuse").exists() {
             eprintln!("skipped: needs root and /dev/fuse");
@@ -26,9 +29,8 @@ impl Mounted {
         for name in ["backing", "mnt"] {
             fs::create_dir_all(root.join(name)).unwrap();
         }
-        let floor = env!("CARGO_BIN_EXE_kmsfs-floor");
         let places = [root.join("backing"), root.join("mnt")];
-        let mut served = Command::new(floor).args(places).args(options).stdout(Stdio::piped()).spawn().unwrap();
+        let mut served = program.args(places).args(options).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(served.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let mounted = Mounted { root, served };
@@ -58,8 +60,16 @@ impl Drop for Mounted {
 
 #[test]
 fn what_is_written_is_in_the_backing_directory() {
-    for (name, options) in [("writeback", &[][..]), ("nowriteback", &["--nowriteback", "--threads", "2"])] {
-        let Some(mut mounted) = Mounted::new(name, options) else { return };
+    // 2,048 are kept for open files: two inodes have descriptors.
+    let few = &["prlimit", "--nofile=2050:2050"][..];
+    for (name, prefix, options) in [
+        ("writeback", &[][..], &[][..]),
+        ("nowriteback", &[], &["--nowriteback", "--threads", "2"]),
+        ("handles", few, &[]),
+    ] {
+        let mut argv = prefix.iter().chain(&[env!("CARGO_BIN_EXE_kmsfs-floor")]);
+        let mut program = Command::new(argv.next().unwrap());
+        let Some(mut mounted) = Mounted::by(program.args(argv), name, options) else { return };
         fs::create_dir(mounted.at("d")).unwrap();
         let content: Vec<u8> = (0..300_000u32).map(|n| (n % 251) as u8).collect();
         fs::write(mounted.at("d/f"), &content).unwrap();

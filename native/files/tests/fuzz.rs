@@ -12,6 +12,7 @@ use kmsfs_format::block::{AeadKey, Entry, FileKey};
 use kmsfs_format::commit::{claimed_len, SECTOR};
 use kmsfs_format::header::{self, Root};
 use kmsfs_format::layout::Layout;
+use kmsfs_format::random::Nonces;
 use kmsfs_format::segment::{RECORDS_AT, SEGMENT_HEADER_LEN};
 use kmsfs_fuzz::{search, Counting, Damage, Random};
 use std::io;
@@ -266,7 +267,7 @@ fn apply(store: &MemoryStore, step: &Step) {
             let mut node = vec![0; BLOCK as usize];
             damage.iter().for_each(|d| d.apply(&mut node, &[7; 4096]));
             node.resize(BLOCK as usize, 1);
-            root.subtrees[usize::from(*level) - 1] = key.seal(*level, index, &mut node).unwrap();
+            root.subtrees[usize::from(*level) - 1] = key.seal(*level, index, &mut node, &mut Nonces::of(1)).unwrap();
             store.with_home(id(file), |h| h.write(home, &node));
             seal_header(store, id(file), &root, &key);
         }

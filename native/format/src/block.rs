@@ -1,7 +1,7 @@
 //! Sealed blocks and the entries that hold their keys' epoch, nonce and tag (docs/format.md §5).
 
 use crate::keys::{DerivationFailed, DomainKeys, Secret};
-use crate::random::{self, NoRandom};
+use crate::random::{self, NoRandom, Nonces};
 use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce, UnboundKey, AES_256_GCM};
 
 pub const ENTRY_LEN: usize = 32;
@@ -127,8 +127,8 @@ impl FileKey {
         Ok(FileKey { epoch, commitment: material.commitment, key: AeadKey::new(&material.key)? })
     }
     /// Seals a block or node in place under a fresh random nonce.
-    pub fn seal(&self, level: u8, index: u64, data: &mut [u8]) -> Result<Entry, SealFailed> {
-        let nonce: [u8; 12] = random::bytes()?;
+    pub fn seal(&self, level: u8, index: u64, data: &mut [u8], nonces: &mut Nonces) -> Result<Entry, SealFailed> {
+        let nonce = nonces.draw()?;
         let tag = self.key.seal_with(nonce, &block_aad(level, index), data)?;
         Ok(Entry::new(self.epoch, &nonce, &tag))
     }

@@ -13,6 +13,7 @@ use kmsfs_format::header::{self, Root};
 use kmsfs_format::keys::{DomainKeys, Secret};
 use kmsfs_format::layout::{Layout, DIRECT};
 use kmsfs_format::names;
+use kmsfs_format::random::Nonces;
 use kmsfs_format::record::{Device, Kind, Owner, Record, MAX_BINDINGS};
 use kmsfs_format::segment::{SegmentHeader, SEGMENT_HEADER_LEN};
 use kmsfs_fuzz::{search, Counting, Damage};
@@ -101,7 +102,7 @@ fn blocks_and_nodes_open_unchanged_or_not_at_all() {
     let key = FileKey::derive(&keys, &ID, 1).unwrap();
     let plain: Vec<u8> = (0..4096).map(|i| (i % 251) as u8).collect();
     let mut sealed = plain.clone();
-    let good = key.seal(1, 112, &mut sealed).unwrap();
+    let good = key.seal(1, 112, &mut sealed, &mut Nonces::of(1)).unwrap();
     let draw =
         |r: &mut kmsfs_fuzz::Random| (Damage::some(r, &[]), Damage::some(r, &[(0, 4), (4, 8), (16, 8)]), r.number());
     search(

@@ -13,6 +13,7 @@ use kmsfs_format::block::{Entry, FileKey, ENTRY_LEN};
 use kmsfs_format::commit::{Builder, Commit, SECTOR};
 use kmsfs_format::header;
 use kmsfs_format::layout::HEADER_LEN;
+use kmsfs_format::random::Nonces;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -185,9 +186,11 @@ impl File {
     fn seal_blocks(&self, st: &mut State, key: &FileKey, record: &mut Builder, plain: &mut Plain) -> Result<()> {
         let layout = self.shared.layout;
         let mut entries = Vec::with_capacity(st.dirty.len());
+        let mut nonces = Nonces::of(st.dirty.len());
         for (index, page) in &st.dirty {
             let stored = layout.stored_len(*index, st.root.size);
-            let sealed = record.image(layout.home(*index), &page[..stored], |image| key.seal(0, *index, image));
+            let sealed =
+                record.image(layout.home(*index), &page[..stored], |image| key.seal(0, *index, image, &mut nonces));
             entries.push((*index, sealed.map_err(io::Error::from)?));
         }
         if entries.len() <= CACHED_COMMIT && !st.cached_above {
@@ -201,9 +204,11 @@ impl File {
     }
 
     fn seal_run(&self, st: &mut State, key: &FileKey, record: &mut Builder, run: &Run) -> Result<()> {
+        let mut nonces = Nonces::of(run.data.len().div_ceil(self.shared.block()));
         for (index, plain) in (run.first..).zip(run.data.chunks(self.shared.block())) {
             let home = self.shared.layout.home(index);
-            let entry = record.image(home, plain, |image| key.seal(0, index, image)).map_err(io::Error::from)?;
+            let entry =
+                record.image(home, plain, |image| key.seal(0, index, image, &mut nonces)).map_err(io::Error::from)?;
             self.set_entry(st, index, entry);
         }
         Ok(())
@@ -214,6 +219,7 @@ impl File {
         let layout = self.shared.layout;
         let mut nodes: Vec<(u8, u64)> = st.nodes.keys().copied().collect();
         nodes.sort_unstable();
+        let mut nonces = Nonces::of(nodes.len());
         for (level, index) in nodes {
             let Some(page) = st.nodes.get(&(level, index)) else { continue };
             let path = layout.path(index);
@@ -222,7 +228,7 @@ impl File {
                 st.punched.insert(step.home, step.home + layout.block());
                 Entry::HOLE
             } else {
-                let sealed = record.image(step.home, page, |image| key.seal(level, index, image));
+                let sealed = record.image(step.home, page, |image| key.seal(level, index, image, &mut nonces));
                 let entry = sealed.map_err(io::Error::from)?;
                 plain.push((entry, CacheFrom::Node(level, index)));
                 st.punched.remove(step.home, step.home + layout.block());

@@ -8,6 +8,7 @@ use crate::Time;
 use kmsfs_format::block::{self, FileKey};
 use kmsfs_format::commit::Straight;
 use kmsfs_format::layout::HEADER_LEN;
+use kmsfs_format::random::Nonces;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -244,10 +245,11 @@ impl File {
         }
         let key = self.sealing_key(st, blocks.len().div_ceil(block) as u64)?;
         let mut entries = Vec::with_capacity(blocks.len().div_ceil(block));
+        let mut nonces = Nonces::of(blocks.len().div_ceil(block));
         for (i, data) in blocks.chunks_mut(block).enumerate() {
             let index = first + i as u64;
             let len = data.len() as u32;
-            let entry = key.seal(0, index, data).map_err(std::io::Error::from)?;
+            let entry = key.seal(0, index, data, &mut nonces).map_err(std::io::Error::from)?;
             entries.push(Straight { index, len, entry });
         }
         self.home.write_at(blocks, home)?;

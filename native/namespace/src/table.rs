@@ -37,14 +37,14 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn new(id: NodeId, handle: Handle, kind: Kind, file: [u8; 16]) -> Self {
+    pub fn new(id: NodeId, handle: Handle, kind: Kind, file: [u8; 16], plain: bool) -> Self {
         Node {
             id,
             handle,
             kind,
             file,
             token: Token::fresh(),
-            plain: AtomicBool::new(false),
+            plain: AtomicBool::new(plain),
             growing: AtomicU64::new(0),
             opens: AtomicU32::new(0),
             used: AtomicBool::new(true),
@@ -133,8 +133,9 @@ impl Table {
         Some(node.clone())
     }
 
-    /// The node of an inode, made when there is none. `id`: from the handle, or `None` for a synthetic one.
-    pub fn enter(&self, id: Option<NodeId>, handle: Handle, kind: Kind, file: [u8; 16]) -> Arc<Node> {
+    /// The node of an inode, made when there is none. `id`: from the handle, or `None` for a synthetic one. `plain`: what is
+    /// known of it if nobody knew the inode yet.
+    pub fn enter(&self, id: Option<NodeId>, handle: Handle, kind: Kind, file: [u8; 16], plain: bool) -> Arc<Node> {
         let mut gone = Vec::new();
         let node = {
             let mut inner = self.inner.lock();
@@ -145,7 +146,7 @@ impl Table {
                     node.clone()
                 }
                 _ => {
-                    let node = Arc::new(Node::new(id, handle, kind, file));
+                    let node = Arc::new(Node::new(id, handle, kind, file, plain));
                     if inner.nodes.insert(id, node.clone()).is_none() {
                         inner.clock.push_back(id);
                     }

@@ -172,6 +172,44 @@ fn a_write_of_someone_else_clears_setuid_and_capabilities() {
     v.release(f, h).unwrap();
 }
 
+/// What a file that was just made is known not to have is what is given to it later all the same.
+#[test]
+fn what_a_new_file_is_given_a_write_and_a_chown_take_away() {
+    const CAPABILITY: &[u8] = b"security.capability";
+    let b = Backing::new();
+    let v = b.open();
+    let killing = Writing { kill_suidgid: true, ..Writing::default() };
+    for (name, unnamed) in [(&b"a"[..], false), (b"b", true)] {
+        let flags = libc::O_RDWR as u32;
+        let made = if unnamed { v.tmpfile(ME, R, 0o644, flags) } else { v.create(ME, R, name, 0o644, flags) };
+        let (f, h) = made.map(|(e, h)| (e.node, h)).unwrap();
+        assert_eq!(errno(v.getxattr(f, CAPABILITY)), libc::ENODATA);
+        let chown =
+            |uid| v.setattr(ME, f, &SetAttr { uid: Some(uid), kill_suidgid: true, ..SetAttr::default() }).unwrap();
+        assert_eq!((chown(7).uid, chown(7).mode & 0o7777), (7, 0o644));
+        for by_chown in [false, true] {
+            v.setxattr(f, CAPABILITY, b"cap", 0, false).unwrap();
+            assert_eq!(v.getxattr(f, CAPABILITY).unwrap(), b"cap");
+            assert_eq!(v.setattr(ME, f, &set(0o6755)).unwrap().mode & 0o7777, 0o6755);
+            assert_eq!(v.getxattr(f, CAPABILITY).unwrap(), b"cap", "a chmod leaves it");
+            if by_chown {
+                chown(8);
+            } else {
+                v.write(f, h, 0, b"y", killing).unwrap();
+            }
+            assert_eq!(v.getattr(f, None).unwrap().mode & 0o7777, 0o755);
+            assert_eq!(errno(v.getxattr(f, CAPABILITY)), libc::ENODATA);
+            v.setattr(ME, f, &set(0o755)).unwrap();
+        }
+        v.release(f, h).unwrap();
+    }
+    let (e, h) = v.create(ME, R, b"setuid", 0o4755, libc::O_RDWR as u32).unwrap();
+    assert_eq!(e.attr.mode & 0o7777, 0o4755);
+    v.write(e.node, h, 0, b"y", killing).unwrap();
+    assert_eq!(v.getattr(e.node, None).unwrap().mode & 0o7777, 0o755);
+    v.release(e.node, h).unwrap();
+}
+
 /// As on ext4 (setattr_should_drop_sgid, fs/attr.c), which the long runs of torture found.
 #[test]
 fn setgid_without_execution_stays_at_the_writes_of_members_alone() {

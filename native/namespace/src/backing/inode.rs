@@ -21,6 +21,9 @@ pub struct Inode {
     pub growth: u64,
     /// Where they were looked at while nobody could change them.
     pub acls: Option<Arc<Acls>>,
+    /// A regular file that was made just now, without setuid and setgid: a write has nothing to clear. The kernel lets nobody
+    /// reach it before it is told of it.
+    pub plain: bool,
 }
 
 const OTHER_ACL: Fault = Fault::Tampered("has another ACL than its record");
@@ -62,7 +65,7 @@ impl Backing {
         if !record.accepts(kind, &owner_of(&stat), device_of(&stat, kind)) {
             return Err(Fault::tampered("has another type, mode or owner than its record"));
         }
-        let inode = Inode { fd, stat, record, growth, acls: None };
+        let inode = Inode { fd, stat, record, growth, acls: None, plain: false };
         if inode.record.acl.is_some() || inode.record.old_acl.is_some() {
             self.recorded_acls(&inode.fd, &inode.record)?;
         }
@@ -128,14 +131,25 @@ impl Backing {
         change: impl FnOnce(&mut Record) -> Result<()>,
     ) -> Result<Record> {
         let stat = fstat(&fd)?;
+        self.update_record_of(fd, &stat, id, change)
+    }
+
+    /// The same of an inode whose `stat` was taken under the lock.
+    fn update_record_of(
+        &self,
+        fd: impl AsFd,
+        stat: &Stat,
+        id: &[u8; 16],
+        change: impl FnOnce(&mut Record) -> Result<()>,
+    ) -> Result<Record> {
         let kind = Kind::from_mode(stat.st_mode).ok_or_else(|| Fault::tampered("is of no known type"))?;
         let before = self.record(&fd, kind)?;
         if before.id != *id {
             return Err(Fault::tampered("has another id than before"));
         }
         let mut record = before.clone();
-        let has = owner_of(&stat);
-        if record.old.is_some() && record.accepts(kind, &has, device_of(&stat, kind)) {
+        let has = owner_of(stat);
+        if record.old.is_some() && record.accepts(kind, &has, device_of(stat, kind)) {
             record.owner = has;
             record.old = None;
         }
@@ -174,12 +188,13 @@ impl Backing {
     }
 
     /// Changes mode and owner: the record takes the new beside the old, the inode changes, the record drops the old. An
-    /// access ACL follows the mode, as in chmod(2). The caller holds the inode's lock. The ACLs, when they are others now.
-    pub fn change_owner(&self, fd: impl AsFd, id: &[u8; 16], new: Owner) -> Result<Option<Acls>> {
+    /// access ACL follows the mode, as in chmod(2). The caller holds the inode's lock and took `stat` under it. The ACLs, when
+    /// they are others now.
+    pub fn change_owner(&self, fd: impl AsFd, stat: &Stat, id: &[u8; 16], new: Owner) -> Result<Option<Acls>> {
         let fd = fd.as_fd();
-        let has = owner_of(&fstat(fd)?);
+        let has = owner_of(stat);
         let mut acls = None;
-        self.update_record(fd, id, |record| {
+        self.update_record_of(fd, stat, id, |record| {
             record.owner = new;
             record.old = (has != new).then_some(has);
             if record.acl.is_some() && has.mode & PERMISSIONS != new.mode & PERMISSIONS {
@@ -194,6 +209,9 @@ impl Backing {
             return Ok(None);
         }
         self.settle(fd, id, || {
+            if (has.uid, has.gid) == (new.uid, new.gid) && acls.is_none() {
+                return set_mode_of(fd, stat, new.mode);
+            }
             if (has.uid, has.gid) != (new.uid, new.gid) {
                 chown(fd, new.uid, new.gid)?;
             }
@@ -255,7 +273,11 @@ fn set_acl_hash(record: &mut Record, before: &Acls, after: &Acls) {
 /// chmod(2) to `mode`, unless the inode has it.
 fn set_mode(fd: impl AsFd, mode: u16) -> Result<()> {
     let has = fstat(&fd)?;
-    if owner_of(&has).mode != mode && has.st_mode & libc::S_IFMT != libc::S_IFLNK {
+    set_mode_of(fd, &has, mode)
+}
+
+fn set_mode_of(fd: impl AsFd, has: &Stat, mode: u16) -> Result<()> {
+    if owner_of(has).mode != mode && has.st_mode & libc::S_IFMT != libc::S_IFLNK {
         chmod(&fd, mode)?;
     }
     Ok(())

@@ -4,7 +4,7 @@ use super::sidecar::{remove_if_there, temporary};
 use super::Volume;
 use crate::acl::Acl;
 use crate::backing::acl::Acls;
-use crate::backing::inode::{chmod, chown, Inode, NO_ID};
+use crate::backing::inode::{chmod, chown, owner_of, Inode, NO_ID};
 use crate::backing::path;
 use crate::fault::{Fault, Result};
 use crate::ops::{Caller, Entry, NodeId};
@@ -150,7 +150,9 @@ impl Volume {
 
     /// A regular file without a name, in the directory's file system.
     pub(super) fn unnamed_file(&self, making: &Making<'_>) -> Result<Inode> {
-        let fd = path::open(making.dir_fd, ".", OFlags::RDWR | OFlags::TMPFILE, 0o600)?;
+        // Without a name nobody meets it before its record is there.
+        let mode = u32::from(making.record.owner.mode) & 0o777;
+        let fd = path::open(making.dir_fd, ".", OFlags::RDWR | OFlags::TMPFILE, mode)?;
         self.finish(making, Arc::new(fd))
     }
 
@@ -171,10 +173,11 @@ impl Volume {
         if making.inherits {
             making.acls.put(&fd, kind)?;
         }
-        if kind != Kind::Symlink {
-            chmod(&fd, mode)?;
-        }
         let mut stat = fstat(&fd)?;
+        if kind != Kind::Symlink && owner_of(&stat).mode != mode {
+            chmod(&fd, mode)?;
+            stat = fstat(&fd)?;
+        }
         if (stat.st_uid, stat.st_gid) != (uid, gid) {
             chown(&fd, uid, gid)?;
             // The kernel may have cleared setuid and setgid in chown.
@@ -184,7 +187,8 @@ impl Volume {
             stat = fstat(&fd)?;
         }
         let growth = self.backing.growth.load(Ordering::Acquire);
-        Ok(Inode { fd, stat, record: making.record.clone(), growth, acls: Some(making.acls.clone()) })
+        let plain = kind == Kind::File && mode & (libc::S_ISUID | libc::S_ISGID) as u16 == 0;
+        Ok(Inode { fd, stat, record: making.record.clone(), growth, acls: Some(making.acls.clone()), plain })
     }
 
     /// Renames what was made under a temporary name to its own. EEXIST.

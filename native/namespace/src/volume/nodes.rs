@@ -21,7 +21,7 @@ impl Volume {
         }
         if id == ROOT {
             let handle = self.backing.root_handle.clone();
-            return Ok(self.table.enter(Some(ROOT), handle, Kind::Directory, self.backing.uuid));
+            return Ok(self.table.enter(Some(ROOT), handle, Kind::Directory, self.backing.uuid, false));
         }
         let handle = self.backing.scheme.handle(id).ok_or_else(|| Fault::errno(libc::ESTALE))?;
         let fd = match self.backing.open_handle(&handle, OFlags::PATH | OFlags::NOFOLLOW) {
@@ -43,7 +43,7 @@ impl Volume {
         } else {
             self.backing.scheme.node(&handle, inode.stat.st_ino)
         };
-        let node = self.table.enter(id, handle, inode.record.kind, inode.record.id);
+        let node = self.table.enter(id, handle, inode.record.kind, inode.record.id, inode.plain);
         if let Some(acls) = &inode.acls {
             node.first_acls(acls);
         }

@@ -221,7 +221,7 @@ impl Volume {
         self.check_xattrs(&inode).map_err(of_inode)?;
         if inode.record.kind == Kind::Symlink {
             let handle = handle::of(&inode.fd).map_err(Fault::from)?;
-            let node = Node::new(NodeId(0), handle, Kind::Symlink, id);
+            let node = Node::new(NodeId(0), handle, Kind::Symlink, id, false);
             self.link_target(&inode.fd, &node).map_err(of_inode)?;
         }
         Ok(Some((plain, inode)))
@@ -333,7 +333,7 @@ impl Scrub<'_> {
         match inode.record.kind {
             Kind::Directory => {
                 let handle = handle::of(&inode.fd)?;
-                let node = Arc::new(Node::new(NodeId(0), handle, Kind::Directory, inode.record.id));
+                let node = Arc::new(Node::new(NodeId(0), handle, Kind::Directory, inode.record.id, false));
                 self.enter(node, inode.fd.clone(), stored.to_owned(), plain);
                 return Ok(true);
             }

@@ -7,7 +7,7 @@ use crate::ops::{Attr, Caller, NodeId, SetAttr, SetTime, Writer};
 use crate::table::Node;
 use kmsfs_files::Time;
 use kmsfs_format::record::{Kind, Owner};
-use rustix::fs::{chownat, fstat, utimensat, AtFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::fs::{chownat, fstat, utimensat, AtFlags, Stat, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use rustix::time::{clock_gettime, ClockId};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
@@ -115,7 +115,8 @@ impl Volume {
             return Err(Fault::errno(libc::EINVAL));
         }
         let _held = self.backing.inode_locks.lock(&[&node.file]);
-        let has = owner_of(&fstat(fd)?);
+        let stat = fstat(fd)?;
+        let has = owner_of(&stat);
         let mut new = Owner {
             mode: set.mode.map_or(has.mode, |m| (m & 0o7777) as u16),
             uid: set.uid.unwrap_or(has.uid),
@@ -125,15 +126,18 @@ impl Volume {
             // chown(2) on Linux clears them whoever calls; the group that may keep setgid is the one of before.
             new.mode = without_privileges(has, caller.unprivileged());
         }
-        node.plain.store(false, Ordering::Release);
-        self.change_owner(node, fd, new)?;
+        if new.mode & (SUID | SGID) != 0 {
+            // Before it is so. Of capabilities it brings none.
+            node.plain.store(false, Ordering::Release);
+        }
+        self.change_owner(node, fd, &stat, new)?;
         self.inode_changed(&node.file);
         Ok(())
     }
 
-    /// Under the inode's lock.
-    fn change_owner(&self, node: &Node, fd: &OwnedFd, new: Owner) -> Result<()> {
-        match self.backing.change_owner(fd, &node.file, new) {
+    /// Under the inode's lock, as `stat` was taken.
+    fn change_owner(&self, node: &Node, fd: &OwnedFd, stat: &Stat, new: Owner) -> Result<()> {
+        match self.backing.change_owner(fd, stat, &node.file, new) {
             Ok(Some(acls)) => node.set_acls(Arc::new(acls)),
             Ok(None) => {}
             Err(fault) => {
@@ -153,10 +157,11 @@ impl Volume {
         let fd = self.fd(node)?;
         {
             let _held = self.backing.inode_locks.lock(&[&node.file]);
-            let has = owner_of(&fstat(&fd)?);
+            let stat = fstat(&fd)?;
+            let has = owner_of(&stat);
             let mode = without_privileges(has, by);
             if mode != has.mode {
-                self.change_owner(node, &fd, Owner { mode, ..has })?;
+                self.change_owner(node, &fd, &stat, Owner { mode, ..has })?;
                 self.inode_changed(&node.file);
             }
             // Set under the lock that a chmod or setxattr takes to unset it.

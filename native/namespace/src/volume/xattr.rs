@@ -45,6 +45,10 @@ impl Volume {
             return Err(Fault::errno(libc::ENODATA));
         }
         let node = self.node(id)?;
+        if name == CAPABILITY && node.plain.load(Ordering::Acquire) {
+            // The kernel asks at the first write to each file, and again at a chown.
+            return Err(Fault::errno(libc::ENODATA));
+        }
         let fd = self.fd(&node)?;
         let stored = self.stored_xattr(&node, name)?;
         let value = xattr::get(&fd, &stored)?.ok_or_else(|| Fault::errno(libc::ENODATA))?;

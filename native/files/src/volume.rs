@@ -286,9 +286,12 @@ fn committer(shared: &Arc<Shared>) {
     loop {
         let began = Instant::now();
         let going = || !*shared.stop.lock() && began.elapsed() < interval;
-        while going() && matches!(shared.log.prepare(&mut preparation, &shared.paused), Ok(true)) {}
-        // Nobody heard the call that it is time to write home.
-        let called = shared.log.half_full(&shared.log.appender());
+        let mut prepared = false;
+        while going() && matches!(shared.log.prepare(&mut preparation, &shared.paused), Ok(true)) {
+            prepared = true;
+        }
+        // Meanwhile nobody heard the call that it is time to write home.
+        let called = prepared && shared.log.half_full(&shared.log.appender());
         {
             let mut stop = shared.stop.lock();
             if !*stop && !called {

@@ -160,8 +160,8 @@ impl Layout {
         if physical <= HEADER_LEN {
             return (physical == HEADER_LEN).then_some(0);
         }
-        // The home is strictly increasing in the index: find the last block that begins below the length. With no node
-        // before it, it would be the one there; each node only moves it back.
+        // The home is strictly increasing in the index: find the last block that begins below the length. Nodes
+        // only push blocks back, so it is at most the one that would be there without any.
         let (mut low, mut high) = (0u64, self.blocks(physical - HEADER_LEN).min(self.blocks(self.largest())));
         while low + 1 < high {
             let mid = low + (high - low) / 2;

@@ -23,7 +23,8 @@ impl Log {
         Preparation { slots: (0..count).rev().map(|i| (current + i) % count).collect(), from: 0 }
     }
 
-    /// Writes the next piece, and flushes it. False when all is done, or `paused`. Only a failed flush is an error.
+    /// Writes the next piece, and flushes it. False when all is done, `paused`, or nothing is written any more. Only a failed
+    /// flush is an error.
     pub fn prepare(&self, preparation: &mut Preparation, paused: &AtomicBool) -> Result<bool> {
         let Some(slot) = preparation.slots.last().copied() else {
             return Ok(false);
@@ -31,7 +32,7 @@ impl Log {
         let (wrote, flushes) = {
             // Held while it is written: a segment must not come into use meanwhile, nor a record be appended to it.
             let mut a = self.appender.lock();
-            if paused.load(Ordering::Acquire) {
+            if paused.load(Ordering::Acquire) || self.failed() {
                 return Ok(false);
             }
             let used = match &a.current {

@@ -32,7 +32,7 @@ impl Segment for LogSegment {
             // Not set aside, or the file system keeps no zeros: they would not stay.
             return Ok(None);
         }
-        // The descriptor's position is nobody's else.
+        // The descriptor's position is nobody else's.
         let hole = match seek(&self.0, SeekFrom::Hole(from)) {
             Ok(at) if at < size => at,
             Ok(_) | Err(Errno::NXIO | Errno::INVAL | Errno::OPNOTSUPP) => return Ok(None),

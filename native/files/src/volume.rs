@@ -278,14 +278,17 @@ pub(crate) fn checkpoint(shared: &Arc<Shared>) -> Result<()> {
     Ok(())
 }
 
-/// Commits and flushes what is dirty at every interval; writes home when half of the log is used. Before the first, prepares
+/// One in so many parts of an interval, at most, goes to preparing the log: a large one would else have the disk for itself.
+const PREPARING: u32 = 8;
+
+/// Commits and flushes what is dirty at every interval; writes home when half of the log is used. In the first ones, prepares
 /// the log.
 fn committer(shared: &Arc<Shared>) {
     let interval = Duration::from_millis(shared.config.commit_interval_ms);
     let mut preparation = shared.log.preparation();
     loop {
         let began = Instant::now();
-        let going = || !*shared.stop.lock() && began.elapsed() < interval;
+        let going = || !*shared.stop.lock() && began.elapsed() < interval / PREPARING;
         let mut prepared = false;
         while going() && matches!(shared.log.prepare(&mut preparation, &shared.paused), Ok(true)) {
             prepared = true;

@@ -16,10 +16,13 @@ const GIB = 2 ** 30;
 const powers = (from: number, to: number): number[] =>
   Array.from({ length: to - from + 1 }, (_, i) => 10 ** (from + i));
 
+/** Of files that only have to be there. */
+const BYTES = 100;
 const USUAL: Sizes = {
   files: [GIB / 1024, GIB / 64, GIB / 4, 4 * GIB, 32 * GIB, 100 * GIB],
   directories: powers(1, 5),
   trees: powers(0, 5),
+  bytes: BYTES,
   ops: 1000,
   repeats: 3,
 };
@@ -27,12 +30,13 @@ const TINY: Sizes = {
   files: [GIB / 1024, GIB / 64],
   directories: [10, 100],
   trees: [1, 10],
+  bytes: BYTES,
   ops: 20,
   repeats: 1,
 };
 
 const USAGE = `npm run bench:growth -- [options]
-  --full             also directories of 1,000,000 entries and a tree of 10,000,000 files: hours
+  --full             also directories of 1,000,000 entries and a tree of 10,000,000 files, which are empty: an hour or two
   --tiny             only that it runs
   --backing memory|disk   where the backing directories are (default disk)
   --disk DIR         a directory on the disk to measure (default /var/tmp)
@@ -50,7 +54,8 @@ function options() {
   });
   const { full, tiny, backing } = values;
   if (backing !== "memory" && backing !== "disk") throw new Error("--backing is memory or disk");
-  const larger: Sizes = { ...USUAL, directories: powers(1, 6), trees: powers(0, 7) };
+  // Empty: with a header and a block each, they would take 80 GiB.
+  const larger: Sizes = { ...USUAL, directories: powers(1, 6), trees: powers(0, 7), bytes: 0 };
   return { ...values, backing, sizes: tiny ? TINY : full ? larger : USUAL } as const;
 }
 

@@ -13,6 +13,8 @@ export interface Sizes {
   readonly files: readonly number[];
   readonly directories: readonly number[];
   readonly trees: readonly number[];
+  /** Bytes of each file of them. */
+  readonly bytes: number;
   /** Operations for one point, and how often it is measured. */
   readonly ops: number;
   readonly repeats: number;
@@ -24,7 +26,9 @@ export interface Growth {
   readonly say: (line: string) => void;
 }
 
-const LIMIT = 3600;
+const LIMIT = 2 * 3600;
+/** Clients that make what only has to be there. */
+const MAKERS = 4;
 const micros = ({ seconds, ops }: Measured): number => (seconds / ops) * 1e6;
 
 /** The median of some measurements, each of them on all systems before the next. */
@@ -92,12 +96,13 @@ async function entries(
   per: number,
   made: Map<Subject, number>,
 ): Promise<void> {
-  const { ops } = growth.sizes;
+  const { ops, bytes } = growth.sizes;
+  const content = bytes === 0 ? ["--empty"] : ["--size", bytes];
   const tree = (subject: Subject) => `${subject.dir}/tree`;
   for (const subject of growth.subjects) {
     const first = made.get(subject) ?? 0;
-    const more = ["--first", first, "--files", total - first, "--per-dir", per, "--size", 100];
-    await load(LIMIT, "create", tree(subject), ...more);
+    const more = ["--first", first, "--files", total - first, "--per-dir", per, "--threads", MAKERS];
+    await load(LIMIT, "create", tree(subject), ...more, ...content);
     made.set(subject, total);
   }
   const all = ["--files", total, "--per-dir", per];

@@ -4,7 +4,7 @@
 //!     kmsfs-bench randread FILE [--stride BYTES]                                 all clients in one file
 //!     kmsfs-bench randwrite|fdatasync|append FILE --size BYTES                   each client in a file of its own
 //!     kmsfs-bench scatter FILE --size BYTES --stride BYTES                       a block at each multiple of the stride
-//!     kmsfs-bench create|readfiles|stat|remove DIR --files N [--size BYTES] [--per-dir N] [--first N]
+//!     kmsfs-bench create|readfiles|stat|remove DIR --files N [--size BYTES | --empty] [--per-dir N] [--first N]
 //!     kmsfs-bench list DIR                                                       a walk with lstat(2)
 //!
 //!     --threads N --ops N (of each client) --seconds S --direct --seed N

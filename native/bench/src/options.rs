@@ -21,6 +21,7 @@ pub struct Options {
     pub seconds: Option<Duration>,
     pub direct: bool,
     pub in_place: bool,
+    pub empty: bool,
     pub seed: u64,
 }
 
@@ -51,6 +52,7 @@ impl Options {
             seconds: None,
             direct: false,
             in_place: false,
+            empty: false,
             seed: 1,
         };
         while let Some(arg) = args.next() {
@@ -71,6 +73,7 @@ impl Options {
                 "--seed" => options.seed = number()?,
                 "--direct" => options.direct = true,
                 "--in-place" => options.in_place = true,
+                "--empty" => options.empty = true,
                 path if !path.starts_with('-') => options.path = PathBuf::from(path),
                 other => return Err(format!("unknown option {other}")),
             }

@@ -56,6 +56,9 @@ pub fn create(options: &Options) -> Result<Measured> {
             tally.time(|| {
                 let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
                 let file = at(&path, "creating", open(&path, flags, Mode::from_raw_mode(0o644)))?;
+                if options.empty {
+                    return Ok(0);
+                }
                 at(&path, "writing", write(&file, data))
             })?;
         }

@@ -218,21 +218,24 @@ struct Flushed {
 impl Flushed {
     fn by(ops: &[Op]) -> Flushed {
         let mut f = Flushed::default();
-        let mut unflushed: HashSet<FileId> = HashSet::new();
+        // Homes with metadata not flushed: of any kind, and of the kind that fdatasync(2) cares for.
+        let (mut any, mut needed): (HashSet<FileId>, HashSet<FileId>) = Default::default();
         for (i, op) in ops.iter().enumerate() {
             match op {
-                Op::Write { id, grows: true, .. }
-                | Op::SetLen { id, .. }
-                | Op::Punch { id, .. }
-                | Op::Mtime { id, .. }
-                | Op::Growing { id, .. } => {
-                    unflushed.insert(*id);
+                Op::Write { id, grows: true, .. } | Op::SetLen { id, .. } | Op::Punch { id, .. } => {
+                    any.insert(*id);
+                    needed.insert(*id);
+                }
+                Op::Mtime { id, .. } | Op::Growing { id, .. } => {
+                    any.insert(*id);
                 }
                 Op::Sync { id, data_only } => {
                     f.homes.insert(*id, i);
-                    if !data_only || unflushed.contains(id) {
+                    let unflushed = if *data_only { &needed } else { &any };
+                    if unflushed.contains(id) {
                         f.metadata = i;
-                        unflushed.clear();
+                        any.clear();
+                        needed.clear();
                     }
                 }
                 Op::SyncSegment { slot } => {
@@ -240,7 +243,8 @@ impl Flushed {
                 }
                 Op::SyncAll => {
                     f.metadata = i;
-                    unflushed.clear();
+                    any.clear();
+                    needed.clear();
                     for op in &ops[..i] {
                         match op {
                             Op::Write { id, .. } => drop(f.homes.insert(*id, i)),

@@ -8,7 +8,7 @@ use crate::log::image::Located;
 use crate::log::{Appended, Appender};
 use crate::page::Page;
 use crate::scratch;
-use crate::volume;
+use crate::volume::{self, Durable};
 use kmsfs_format::block::{Entry, FileKey, ENTRY_LEN};
 use kmsfs_format::commit::{Builder, Commit, SECTOR};
 use kmsfs_format::header;
@@ -56,7 +56,7 @@ impl File {
             if committed? {
                 return Ok(());
             }
-            volume::checkpoint(&self.shared)?;
+            volume::checkpoint(&self.shared, Durable::Homes)?;
         }
         Err(Error::Errno(libc::ENOSPC))
     }
@@ -144,11 +144,13 @@ impl File {
         record.image(0, &[0; HEADER_LEN as usize], |_| Ok(())).map_err(io::Error::from)?;
         let mut plain = Plain::new();
         let key = self.sealing_key(st, images as u64)?;
-        self.seal_blocks(st, &key, &mut record, &mut plain)?;
+        // Not for the header: its content is not in memory yet.
+        let mut nonces = Nonces::of(images - 1);
+        self.seal_blocks(st, &key, &mut nonces, &mut record, &mut plain)?;
         if let Some(run) = run {
-            self.seal_run(st, &key, &mut record, run)?;
+            self.seal_run(st, &key, &mut nonces, &mut record, run)?;
         }
-        self.seal_nodes(st, &key, &mut record, &mut plain)?;
+        self.seal_nodes(st, &key, &mut nonces, &mut record, &mut plain)?;
         Ok(Sealed { record, key, plain })
     }
 
@@ -183,14 +185,19 @@ impl File {
         Ok(())
     }
 
-    fn seal_blocks(&self, st: &mut State, key: &FileKey, record: &mut Builder, plain: &mut Plain) -> Result<()> {
+    fn seal_blocks(
+        &self,
+        st: &mut State,
+        key: &FileKey,
+        nonces: &mut Nonces,
+        record: &mut Builder,
+        plain: &mut Plain,
+    ) -> Result<()> {
         let layout = self.shared.layout;
         let mut entries = Vec::with_capacity(st.dirty.len());
-        let mut nonces = Nonces::of(st.dirty.len());
         for (index, page) in &st.dirty {
             let stored = layout.stored_len(*index, st.root.size);
-            let sealed =
-                record.image(layout.home(*index), &page[..stored], |image| key.seal(0, *index, image, &mut nonces));
+            let sealed = record.image(layout.home(*index), &page[..stored], |image| key.seal(0, *index, image, nonces));
             entries.push((*index, sealed.map_err(io::Error::from)?));
         }
         if entries.len() <= CACHED_COMMIT && !st.cached_above {
@@ -203,23 +210,35 @@ impl File {
         Ok(())
     }
 
-    fn seal_run(&self, st: &mut State, key: &FileKey, record: &mut Builder, run: &Run) -> Result<()> {
-        let mut nonces = Nonces::of(run.data.len().div_ceil(self.shared.block()));
+    fn seal_run(
+        &self,
+        st: &mut State,
+        key: &FileKey,
+        nonces: &mut Nonces,
+        record: &mut Builder,
+        run: &Run,
+    ) -> Result<()> {
         for (index, plain) in (run.first..).zip(run.data.chunks(self.shared.block())) {
             let home = self.shared.layout.home(index);
             let entry =
-                record.image(home, plain, |image| key.seal(0, index, image, &mut nonces)).map_err(io::Error::from)?;
+                record.image(home, plain, |image| key.seal(0, index, image, nonces)).map_err(io::Error::from)?;
             self.set_entry(st, index, entry);
         }
         Ok(())
     }
 
     /// From level 1 up, so that a parent holds its children's new entries when it is sealed.
-    fn seal_nodes(&self, st: &mut State, key: &FileKey, record: &mut Builder, plain: &mut Plain) -> Result<()> {
+    fn seal_nodes(
+        &self,
+        st: &mut State,
+        key: &FileKey,
+        nonces: &mut Nonces,
+        record: &mut Builder,
+        plain: &mut Plain,
+    ) -> Result<()> {
         let layout = self.shared.layout;
         let mut nodes: Vec<(u8, u64)> = st.nodes.keys().copied().collect();
         nodes.sort_unstable();
-        let mut nonces = Nonces::of(nodes.len());
         for (level, index) in nodes {
             let Some(page) = st.nodes.get(&(level, index)) else { continue };
             let path = layout.path(index);
@@ -228,7 +247,7 @@ impl File {
                 st.punched.insert(step.home, step.home + layout.block());
                 Entry::HOLE
             } else {
-                let sealed = record.image(step.home, page, |image| key.seal(level, index, image, &mut nonces));
+                let sealed = record.image(step.home, page, |image| key.seal(level, index, image, nonces));
                 let entry = sealed.map_err(io::Error::from)?;
                 plain.push((entry, CacheFrom::Node(level, index)));
                 st.punched.remove(step.home, step.home + layout.block());

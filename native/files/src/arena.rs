@@ -4,6 +4,10 @@ use crate::wipe::wipe;
 use std::io;
 use std::ptr::NonNull;
 
+/// Memory comes in pieces of so many bytes: a fault for each page costs more than what is put there.
+const PIECE: usize = 64 << 10;
+const PAGE: usize = 4096;
+
 /// `slots` pieces of `slot_len` bytes. Access is by slot number; the caller keeps users of a slot apart.
 pub struct Arena {
     base: NonNull<u8>,
@@ -12,6 +16,8 @@ pub struct Arena {
     locked: bool,
     /// Slots that were ever given out to be written: the others have no memory behind them yet.
     used: Vec<bool>,
+    /// Where the memory ends that was asked for: slots come into use in order.
+    ready: usize,
 }
 
 // SAFETY: the arena is plain memory; `slot` and `slot_mut` take &self and &mut self, so the borrow checker keeps
@@ -47,7 +53,7 @@ impl Arena {
             };
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         let slots = slots.max(1);
-        Ok(Arena { base, slot_len, slots, locked, used: vec![false; slots] })
+        Ok(Arena { base, slot_len, slots, locked, used: vec![false; slots], ready: 0 })
     }
     pub fn locked(&self) -> bool {
         self.locked
@@ -63,8 +69,24 @@ impl Arena {
     pub fn slot_mut(&mut self, n: usize) -> &mut [u8] {
         assert!(n < self.slots);
         self.used[n] = true;
+        if (n + 1) * self.slot_len > self.ready {
+            self.fetch(n * self.slot_len);
+        }
         // SAFETY: in bounds by the check above; &mut self makes it the only access.
         unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(n * self.slot_len), self.slot_len) }
+    }
+}
+
+impl Arena {
+    /// Has the kernel put memory behind the next piece, which holds `at`. Where it does not, a page comes at its first use.
+    fn fetch(&mut self, at: usize) {
+        let from = at.max(self.ready) & !(PAGE - 1);
+        let to = (from + PIECE.max(self.slot_len)).min((self.slot_len * self.slots).next_multiple_of(PAGE));
+        if !cfg!(miri) && from < to {
+            // SAFETY: within the mapping, whose content it does not change (madvise(2), MADV_POPULATE_WRITE, Linux 5.14).
+            unsafe { libc::madvise(self.base.as_ptr().add(from).cast(), to - from, libc::MADV_POPULATE_WRITE) };
+        }
+        self.ready = to;
     }
 }
 
@@ -84,8 +106,6 @@ impl Drop for Arena {
 mod tests {
     use super::*;
 
-    const PAGE: usize = 4096;
-
     /// Pages of the arena that have memory (mincore(2)).
     fn resident(arena: &Arena) -> usize {
         let mut pages = vec![0u8; (arena.slot_len * arena.slots).div_ceil(PAGE)];
@@ -98,10 +118,13 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "Miri has no mincore")]
-    fn only_slots_that_were_written_take_memory() {
-        let mut arena = Arena::new(4 * PAGE, 64).unwrap();
+    fn memory_comes_a_piece_at_a_time_as_slots_are_first_written() {
+        let mut arena = Arena::new(PAGE, 100).unwrap();
         assert_eq!(resident(&arena), 0);
-        arena.slot_mut(5).fill(1);
-        assert_eq!(resident(&arena), 4);
+        for n in 0..100 {
+            arena.slot_mut(n).fill(1);
+            let pieces = ((n + 1) * PAGE).div_ceil(PIECE);
+            assert_eq!(resident(&arena), (pieces * PIECE / PAGE).min(100), "after slot {n}");
+        }
     }
 }

@@ -234,10 +234,18 @@ impl Home for BackingHome {
         Ok(done)
     }
     fn ready(&self, offset: u64) -> bool {
+        if self.backing.never_waits.load(Ordering::Relaxed) {
+            return true;
+        }
         let Ok(fd) = self.read_fd() else { return true };
         let mut byte = [0];
-        // EOPNOTSUPP: it is of tmpfs, which never waits, or of a file system that cannot tell.
-        preadv2(&fd, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT) != Err(Errno::AGAIN)
+        match preadv2(&fd, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT) {
+            Err(Errno::OPNOTSUPP) => {
+                self.backing.never_waits.store(true, Ordering::Relaxed);
+                true
+            }
+            other => other != Err(Errno::AGAIN),
+        }
     }
     fn will_read(&self, offset: u64, len: u64) {
         let Ok(fd) = self.read_fd() else { return };

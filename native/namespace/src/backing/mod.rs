@@ -63,6 +63,8 @@ pub struct Backing {
     pub converts_xattrs: bool,
     /// Whether the backing file system keeps POSIX ACLs: ext4, xfs, btrfs and tmpfs do, unless mounted with noacl.
     pub keeps_acls: bool,
+    /// It refused to say whether a read would wait: it is tmpfs, which never does, or a file system that cannot tell.
+    pub never_waits: AtomicBool,
     pub fds: FdCache,
     pub homes: Homes,
     /// Counts the changes of records' `growing` flags: what was read of one before holds while this is the same.
@@ -92,6 +94,7 @@ impl Backing {
             opened,
             root_handle,
             special,
+            never_waits: AtomicBool::new(false),
             fds: FdCache::new(about.max_fds),
             homes: Homes::default(),
             growth: AtomicU64::new(1),

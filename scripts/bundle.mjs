@@ -1,6 +1,6 @@
 /**
- * Makes dist/ of src/: the programs, with what they share in chunks. Loading some hundred files was a fifth of a command's
- * time (docs/decisions/0013). The packages of `dependencies` stay outside; yargs is inside. What went in is written to
+ * Makes dist/ of src/: the programs, with what they load later in chunks. Loading some hundred files was a fifth of a
+ * command's time (docs/decisions/0013). The packages of `dependencies` stay outside; yargs is inside. What went in is written to
  * node_modules/.kmsfs-bundle.json, for the licences (scripts/third-party.mjs).
  */
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -9,8 +9,14 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import standalone from "ajv/dist/standalone/index.js";
 import { build } from "esbuild";
 
-/** What is started by its path. */
-const PROGRAMS = ["cli/main", "manual/write", "metrics/document", "mount/daemon-main"];
+/** What is started by its path, or by cli/main. What stands together shares its chunks. */
+const PROGRAMS = [
+  ["cli/main"],
+  ["cli/all", "manual/write"],
+  ["cli/mount-alone"],
+  ["mount/daemon-main"],
+  ["metrics/document"],
+];
 const OUT = "dist";
 
 /** In the place of src/mount/validators.ts: the same functions, compiled. */
@@ -31,30 +37,45 @@ const validators = {
   },
 };
 
-const { dependencies, optionalDependencies } = JSON.parse(readFileSync("package.json", "utf8"));
-const { metafile } = await build({
-  entryPoints: PROGRAMS.map((program) => `src/${program}.ts`),
-  outdir: OUT,
-  outbase: "src",
-  chunkNames: "chunks/[name]-[hash]",
-  bundle: true,
-  splitting: true,
-  format: "esm",
-  platform: "node",
-  target: "node20",
-  sourcemap: true,
-  sourcesContent: false,
-  external: Object.keys({ ...dependencies, ...optionalDependencies }),
-  // yargs's own measures emoji with tables that take as long to load as all the rest of a command.
-  alias: { "string-width": "./src/cli/text-width.ts" },
-  plugins: [validators],
-  metafile: true,
-  logLevel: "warning",
-});
+/** cli/main loads the other programs as they are. */
+const programs = {
+  name: "programs",
+  setup({ onResolve }) {
+    onResolve({ filter: /^\.\/(all|mount-alone)\.js$/ }, ({ path }) => ({ path, external: true }));
+  },
+};
 
-const made = new Set(Object.keys(metafile.outputs));
+const { dependencies, optionalDependencies } = JSON.parse(readFileSync("package.json", "utf8"));
+/** Programs with what they load later in chunks. What they share with others of one call would be in chunks as well. */
+async function bundle(together) {
+  const { metafile } = await build({
+    entryPoints: together.map((program) => `src/${program}.ts`),
+    outdir: OUT,
+    outbase: "src",
+    chunkNames: "chunks/[name]-[hash]",
+    bundle: true,
+    splitting: true,
+    format: "esm",
+    platform: "node",
+    target: "node20",
+    sourcemap: true,
+    sourcesContent: false,
+    external: Object.keys({ ...dependencies, ...optionalDependencies }),
+    // yargs's own measures emoji with tables that take as long to load as all the rest of a command.
+    alias: { "string-width": "./src/cli/text-width.ts" },
+    plugins: [validators, programs],
+    metafile: true,
+    logLevel: "warning",
+  });
+  return metafile;
+}
+
+const bundles = await Promise.all(PROGRAMS.map(bundle));
+const all = (part) => [...new Set(bundles.flatMap((metafile) => Object.keys(metafile[part])))];
+
+const made = new Set(all("outputs"));
 const stale = (entry) => entry.isFile() && !made.has(join(entry.parentPath ?? entry.path, entry.name));
 for (const entry of readdirSync(OUT, { recursive: true, withFileTypes: true })) {
   if (stale(entry)) rmSync(join(entry.parentPath ?? entry.path, entry.name));
 }
-writeFileSync("node_modules/.kmsfs-bundle.json", JSON.stringify(Object.keys(metafile.inputs)));
+writeFileSync("node_modules/.kmsfs-bundle.json", JSON.stringify(all("inputs")));

@@ -1,16 +1,14 @@
 /** The commands that there are: each a file of its own in this directory, which is loaded when it is needed. */
 
 import type { CommandModule } from "yargs";
+import type { CommandName } from "./command-names.js";
 
 type Loader = () => Promise<{ command: CommandModule }>;
 
 // A command knows the types of its own options, which the list of all commands does not.
 const load = (loaded: Promise<{ command: unknown }>) => loaded as ReturnType<Loader>;
 
-/**
- * In the order of an operator's first day; help, manual and completion keep it. Each file exports `command`, a yargs module
- * whose handler imports what is heavy by itself.
- */
+/** Each file exports `command`, a yargs module whose handler imports what is heavy by itself. */
 const LOADERS = {
   init: () => load(import("./init.js")),
   mount: () => load(import("./mount.js")),
@@ -26,16 +24,8 @@ const LOADERS = {
   report: () => load(import("./report.js")),
   snapshot: () => load(import("./snapshot.js")),
   setup: () => load(import("./setup.js")),
-} satisfies Record<string, Loader>;
-
-export type CommandName = keyof typeof LOADERS;
-
-export const COMMANDS = Object.keys(LOADERS) as CommandName[];
+} satisfies Record<CommandName, Loader>;
 
 export async function loadCommand(name: CommandName): Promise<CommandModule> {
   return (await LOADERS[name]()).command;
-}
-
-export function isCommandName(name: string | undefined): name is CommandName {
-  return COMMANDS.some((command) => command === name);
 }

@@ -1,7 +1,8 @@
 /** The commands as data, read from the very definitions that parse the command line. */
 
 import type { Argv, CommandModule } from "yargs";
-import { COMMANDS, loadCommand } from "../cli/commands.js";
+import { COMMANDS } from "../cli/command-names.js";
+import { loadCommand } from "../cli/commands.js";
 
 export interface PositionalDefinition {
   readonly name: string;

@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { COMMANDS } from "../../src/cli/commands.js";
+import { COMMANDS } from "../../src/cli/command-names.js";
 import { everyCommand, MOUNT_OPTIONS, spellings } from "../../src/manual/completion-values.js";
 import { commandDefinitions } from "../../src/manual/definitions.js";
 import { parseMountOptions } from "../../src/mount/options.js";

@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { COMMANDS } from "../../src/cli/commands.js";
+import { COMMANDS } from "../../src/cli/command-names.js";
 import { ExitCode } from "../../src/cli/exit-codes.js";
 import { everyCommand, spellings } from "../../src/manual/completion-values.js";
 import { commandDefinitions } from "../../src/manual/definitions.js";

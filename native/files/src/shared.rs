@@ -42,8 +42,6 @@ pub struct Shared {
     pub known: Mutex<HashMap<FileId, Weak<File>>>,
     /// States that must stay: dirty, or with images that are not home yet.
     pub pending: Mutex<HashMap<FileId, Arc<File>>>,
-    /// A file with commits in the log lost its last name since the last checkpoint, which wrote nothing of it home.
-    pub forgotten: AtomicBool,
     /// One checkpoint at a time.
     pub checkpointing: Mutex<()>,
     /// Wakes the committer: `true` asks it to end.

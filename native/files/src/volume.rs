@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::file::File;
 use crate::histogram::Snapshot;
 use crate::log::scan::scan;
-use crate::log::{Log, SYNCFS_FROM};
+use crate::log::Log;
 use crate::recovery::recover;
 use crate::shared::{Shared, Stats};
 use crate::store::{FileId, Home, Store};
@@ -53,7 +53,6 @@ impl Files {
             max_size: layout.max_size(store.max_home_len()),
             known: Mutex::new(HashMap::new()),
             pending: Mutex::new(HashMap::new()),
-            forgotten: AtomicBool::new(false),
             checkpointing: Mutex::new(()),
             stop: Mutex::new(false),
             wake: Condvar::new(),
@@ -122,11 +121,11 @@ impl Files {
 
     /// Writes everything committed home and empties the log.
     pub fn checkpoint(&self) -> Result<()> {
-        checkpoint(&self.shared, Durable::Homes)
+        checkpoint(&self.shared)
     }
 
-    /// Writes everything home, makes all of the store durable and leaves an empty log, as `close` does, and writes nothing
-    /// from then on until `resume`. Who calls it has seen to it that nobody writes any more.
+    /// Writes everything home and leaves an empty log, as `close` does, and writes nothing from then on until `resume`. Who
+    /// calls it has seen to it that nobody writes any more.
     pub fn pause(&self) -> Result<()> {
         if self.shared.config.read_only || self.shared.paused.load(Ordering::Acquire) {
             return Ok(());
@@ -135,7 +134,7 @@ impl Files {
             return Err(Error::ReadOnly);
         }
         commit_all(&self.shared)?;
-        checkpoint(&self.shared, Durable::Store)?;
+        checkpoint(&self.shared)?;
         self.shared.log.begin()?;
         self.shared.paused.store(true, Ordering::Release);
         // Who prepares the log looks at it with the appender held: from here on it writes no more.
@@ -163,7 +162,7 @@ impl Files {
             return Ok(());
         }
         commit_all(&self.shared)?;
-        checkpoint(&self.shared, Durable::Store)?;
+        checkpoint(&self.shared)?;
         self.shared.log.begin()
     }
 
@@ -257,34 +256,14 @@ fn commit_all(shared: &Arc<Shared>) -> Result<()> {
     first_error
 }
 
-/// What is durable after a checkpoint.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Durable {
-    /// What the log held: all that the log's reuse needs.
-    Homes,
-    /// Whatever was written to the store.
-    Store,
-}
-
-/// Makes `files` durable as the checkpoint wrote them home.
-fn flush_homes(shared: &Shared, files: &[Arc<File>], durable: Durable) -> Result<()> {
-    // Read after the homes are written: nothing was left out as gone before it was set. A removal that a power cut undid would
-    // give a file back without its last commits: ext4 and XFS flush with a file its own metadata, not that of others.
-    let forgotten = shared.forgotten.swap(false, Ordering::AcqRel);
-    if forgotten || durable == Durable::Store || files.len() >= SYNCFS_FROM {
-        return Ok(shared.store.sync_all()?);
-    }
-    files.iter().try_for_each(|file| file.flush_home())
-}
-
-/// Writes every committed image home, makes that durable, and lets the log's segments be used again.
-pub(crate) fn checkpoint(shared: &Arc<Shared>, durable: Durable) -> Result<()> {
+/// Writes every committed image home, makes all homes durable, and lets the log's segments be used again.
+pub(crate) fn checkpoint(shared: &Arc<Shared>) -> Result<()> {
     // Held across the whole: a second checkpoint would only do the same again.
     let _one = shared.checkpointing.lock();
     let started = Instant::now();
     let through = shared.log.last();
     let files = pending(shared);
-    let written = files.iter().try_for_each(|f| f.write_home()).and_then(|()| flush_homes(shared, &files, durable));
+    let written = files.iter().try_for_each(|f| f.write_home()).and_then(|()| Ok(shared.store.sync_all()?));
     if let Err(e) = written {
         // Its segment stays; nothing may be written over it, so nothing is written any more.
         shared.log.fail(&format!("files could not be written home: {e}"));
@@ -332,7 +311,7 @@ fn committer(shared: &Arc<Shared>) {
         let _ = commit_all(shared);
         let _ = shared.log.make_durable(shared.log.last());
         if shared.log.half_full(&shared.log.appender()) {
-            let _ = checkpoint(shared, Durable::Homes);
+            let _ = checkpoint(shared);
         }
     }
 }

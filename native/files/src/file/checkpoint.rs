@@ -65,12 +65,6 @@ impl File {
         Ok(())
     }
 
-    /// Makes the home durable with its length, its times and its record.
-    pub(crate) fn flush_home(&self) -> Result<()> {
-        // Not `data_only`: that leaves out times, and what does not help to find the data.
-        Ok(self.home.sync(false)?)
-    }
-
     /// Nothing waits to be written: the state may leave the memory when nobody holds it.
     pub(crate) fn let_go(&self) {
         let st = self.state.read();

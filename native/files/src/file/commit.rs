@@ -8,7 +8,7 @@ use crate::log::image::Located;
 use crate::log::{Appended, Appender};
 use crate::page::Page;
 use crate::scratch;
-use crate::volume::{self, Durable};
+use crate::volume;
 use kmsfs_format::block::{Entry, FileKey, ENTRY_LEN};
 use kmsfs_format::commit::{Builder, Commit, SECTOR};
 use kmsfs_format::header;
@@ -56,7 +56,7 @@ impl File {
             if committed? {
                 return Ok(());
             }
-            volume::checkpoint(&self.shared, Durable::Homes)?;
+            volume::checkpoint(&self.shared)?;
         }
         Err(Error::Errno(libc::ENOSPC))
     }

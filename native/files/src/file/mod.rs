@@ -168,8 +168,6 @@ impl File {
 
     /// The last link and the last descriptor are gone: nothing of it needs to be written any more.
     pub fn forget(&self) {
-        // First: a checkpoint that leaves the file out sees that it must make the removal durable.
-        self.shared.forgotten.store(true, Ordering::Release);
         self.gone.store(true, Ordering::Release);
         let kept = self.shared.pending.lock().remove(&self.id);
         let mut st = self.state.write();

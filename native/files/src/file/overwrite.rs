@@ -3,7 +3,7 @@
 use super::commit::ROUNDS;
 use super::{File, State};
 use crate::error::{Error, Result};
-use crate::volume::{self, Durable};
+use crate::volume;
 use kmsfs_format::block::Entry;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl File {
             if committed? {
                 return Ok(true);
             }
-            volume::checkpoint(&self.shared, Durable::Homes)?;
+            volume::checkpoint(&self.shared)?;
         }
         Err(Error::Errno(libc::ENOSPC))
     }

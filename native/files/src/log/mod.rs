@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// More homes than this to flush at once: one syncfs is cheaper than a flush of each.
-pub const SYNCFS_FROM: usize = 16;
+const SYNCFS_FROM: usize = 16;
 
 /// Records built beside each other whose memory is kept, unless together it comes to more than two segments.
 const SPARES: usize = 4;

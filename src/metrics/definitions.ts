@@ -209,7 +209,7 @@ export const FAMILIES: readonly Family[] = [
   {
     name: "kmsfs_cache_misses",
     type: "counter",
-    help: "Blocks and nodes not found in the sector cache. Reads above 32 KiB pass it by.",
+    help: "Blocks and nodes not found in the sector cache. Only nodes are looked for by reads into the kernel's page cache and above 32 KiB.",
     stability: "stable",
     read: (m) => counter(m, "cache_misses"),
   },

@@ -1,6 +1,7 @@
 //! Keys of one domain, derived from its domain key (docs/format.md §2), in locked memory, wiped when dropped.
 
 use aws_lc_rs::hkdf::{KeyType, Prk, Salt, HKDF_SHA512};
+use aws_lc_rs::hmac;
 use std::sync::atomic::{AtomicBool, Ordering};
 use zeroize::Zeroize;
 
@@ -71,6 +72,8 @@ pub struct DomainKeys {
     pub xattrs: Secret<64>,
     pub links: Secret<64>,
     pub records: Secret<32>,
+    /// `records`, ready for use: two MACs for each lookup. Wiped when dropped (AWS-LC's HMAC_CTX_cleanup).
+    pub(crate) record_mac: hmac::Key,
     pub log: Secret<64>,
     pub header: Secret<32>,
     pub commitment: [u8; 32],
@@ -82,13 +85,15 @@ impl DomainKeys {
         let prk = Salt::new(HKDF_SHA512, uuid).extract(domain_key.expose());
         let label: &[u8] = b"kmsfs v1 ";
         let commitment: Secret<32> = expand(&prk, &[label, b"commitment"])?;
+        let records: Secret<32> = expand(&prk, &[label, b"records"])?;
         Ok(DomainKeys {
             domain_id: *uuid,
             content: expand(&prk, &[label, b"content"])?,
             names: expand(&prk, &[label, b"names"])?,
             xattrs: expand(&prk, &[label, b"xattrs"])?,
             links: expand(&prk, &[label, b"links"])?,
-            records: expand(&prk, &[label, b"records"])?,
+            record_mac: hmac::Key::new(hmac::HMAC_SHA256, records.expose()),
+            records,
             log: expand(&prk, &[label, b"log"])?,
             header: expand(&prk, &[label, b"header"])?,
             commitment: *commitment.expose(),

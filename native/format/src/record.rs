@@ -130,8 +130,7 @@ pub enum BadRecord {
 }
 
 fn mac(keys: &DomainKeys, domain: &[u8], parts: &[&[u8]]) -> hmac::Tag {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, keys.records.expose());
-    let mut context = hmac::Context::with_key(&key);
+    let mut context = hmac::Context::with_key(&keys.record_mac);
     context.update(domain);
     for part in parts {
         context.update(part);

@@ -6,7 +6,7 @@ use crate::page::Page;
 use crate::scratch;
 use kmsfs_format::block::Entry;
 
-/// Reads up to this go through the sector cache; larger ones are scans, which the kernel's own cache serves.
+/// Reads up to this go through the sector cache, unless they are for the kernel's own; larger ones are scans.
 const CACHED_READ: usize = 32 << 10;
 /// Blocks are looked up and read in groups of at most this many bytes.
 const GROUP: u64 = 1 << 20;
@@ -14,12 +14,21 @@ const GROUP: u64 = 1 << 20;
 impl File {
     /// Fills `buf` from `offset`; less only at the end of the file.
     pub fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        self.read_through(offset, buf, buf.len() <= CACHED_READ)
+    }
+
+    /// As `read`, of pages for the kernel's own cache: ours is left to the nodes above them, and to other blocks.
+    pub fn read_for_kernel(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        self.read_through(offset, buf, false)
+    }
+
+    /// `cached`: blocks that are at home are looked for in the sector cache, and put there.
+    fn read_through(&self, offset: u64, buf: &mut [u8], cached: bool) -> Result<usize> {
         self.read_ahead(offset, buf.len());
         let st = self.state.read();
         let n = st.root.size.saturating_sub(offset).min(buf.len() as u64) as usize;
         let buf = &mut buf[..n];
         let layout = self.shared.layout;
-        let cached = n <= CACHED_READ;
         let mut entries = Vec::new();
         let mut done = 0;
         while done < n {
@@ -131,7 +140,9 @@ impl File {
                     let mut page = Page::zeroed(stored);
                     key.open(0, index, entry, block, &mut page).map(|()| {
                         out.copy_from_slice(&page[within..within + take]);
-                        self.shared.cache.put(entry, &page);
+                        if keep {
+                            self.shared.cache.put(entry, &page);
+                        }
                     })
                 };
                 opened.map_err(|_| self.damaged(0, index, "does not authenticate"))?;

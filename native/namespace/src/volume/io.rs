@@ -7,7 +7,8 @@ use rustix::fs::FallocateFlags;
 
 impl Volume {
     pub(super) fn read_file(&self, handle: Handle, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        Ok(self.open_handle(handle)?.file.read(offset, buf)?)
+        let open = self.open_handle(handle)?;
+        Ok(if open.direct { open.file.read(offset, buf) } else { open.file.read_for_kernel(offset, buf) }?)
     }
 
     pub(super) fn write_file(&self, handle: Handle, offset: u64, data: &[u8], how: Writing) -> Result<usize> {

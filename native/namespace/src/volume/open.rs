@@ -52,6 +52,8 @@ pub(super) struct OpenFile {
     /// Writes go to the end: O_APPEND, where the kernel does not see to it.
     pub append: bool,
     pub writable: bool,
+    /// O_DIRECT: what is read goes past the kernel's page cache.
+    pub direct: bool,
 }
 
 fn writes(flags: u32) -> bool {
@@ -139,7 +141,8 @@ impl Volume {
     fn hand_out(&self, node: Arc<Node>, (home, file): (Arc<BackingHome>, Arc<File>), flags: u32) -> Handle {
         let append = flags as i32 & libc::O_APPEND != 0 && !self.options.writeback;
         node.opens.fetch_add(1, Ordering::AcqRel);
-        self.open_files.add(OpenFile { node, file, home, append, writable: writes(flags) })
+        let direct = flags as i32 & libc::O_DIRECT != 0;
+        self.open_files.add(OpenFile { node, file, home, append, writable: writes(flags), direct })
     }
 
     pub(super) fn create_file(

@@ -41,7 +41,7 @@ struct Found {
 const NUMBER_LIMIT: u64 = 1 << 62;
 /// What looks like records behind the end and is none may come to this many times the segment (§9): each claim costs
 /// reading all that it claims, and somebody could write one into every sector.
-const CLAIMS: usize = 8;
+const CLAIMS: u64 = 8;
 
 /// Reads the whole log of a volume of files with this layout. `None`: it was never used (every header is zero).
 pub fn scan(
@@ -138,6 +138,40 @@ fn chain(segments: &[Arc<dyn Segment>], keys: &DomainKeys, uuid: &[u8; 16]) -> R
     Ok(Some(chain))
 }
 
+/// What is read of a segment at a time. After a clean unmount it holds no record, and that has to be seen.
+const WINDOW: usize = 256 << 10;
+
+/// A segment of which the part is in memory that is looked at. Offsets count from its start.
+struct Window<'a> {
+    segment: &'a dyn Segment,
+    size: u64,
+    bytes: Vec<u8>,
+    from: u64,
+}
+
+impl Window<'_> {
+    /// `len` bytes at `at`, which the segment has.
+    fn get(&mut self, at: u64, len: usize) -> io::Result<&[u8]> {
+        if at < self.from || at + len as u64 > self.from + self.bytes.len() as u64 {
+            self.bytes.resize((len.max(WINDOW) as u64).min(self.size - at) as usize, 0);
+            self.segment.read_at(&mut self.bytes, at)?;
+            self.from = at;
+        }
+        let start = (at - self.from) as usize;
+        Ok(&self.bytes[start..start + len])
+    }
+
+    /// The length of the record that begins at `at`, as it says itself; 0 where none does.
+    fn claimed(&mut self, at: u64) -> io::Result<usize> {
+        let rest = (self.size - at) as usize;
+        Ok(commit::claimed_len(self.get(at, SECTOR)?, rest).unwrap_or(0))
+    }
+
+    fn record(&mut self, at: u64, claimed: usize, key: &AeadKey) -> io::Result<Option<commit::Read>> {
+        Ok(commit::read(self.get(at, claimed)?, key))
+    }
+}
+
 struct Reader {
     commits: Vec<Logged>,
     /// The number that comes next.
@@ -173,11 +207,11 @@ impl Reader {
             .segment(&header.salt)
             .map_err(|_| io::Error::other("key derivation failed"))
             .and_then(|k| AeadKey::new(&k).map_err(io::Error::from))?;
-        let mut bytes = vec![0u8; (size - RECORDS_AT) as usize];
-        segment.read_at(&mut bytes, RECORDS_AT)?;
-        let mut at = 0;
-        while !self.ended {
-            let Some(read) = commit::read(&bytes[at..], &key) else { break };
+        let mut window = Window { segment: &**segment, size, bytes: Vec::new(), from: 0 };
+        let mut at = RECORDS_AT;
+        while !self.ended && at + SECTOR as u64 <= size {
+            let claimed = window.claimed(at)?;
+            let Some(read) = window.record(at, claimed, &key)? else { break };
             if read.commit.number != self.expected || read.previous_mac != self.mac {
                 break;
             }
@@ -187,33 +221,28 @@ impl Reader {
             self.durable = self.durable.max(read.commit.durable_through);
             self.expected += 1;
             self.mac = read.mac;
-            self.commits.push(Logged {
-                commit: read.commit,
-                slot: found.slot,
-                at: RECORDS_AT + at as u64,
-                mac: read.mac,
-            });
-            at += read.len;
+            self.commits.push(Logged { commit: read.commit, slot: found.slot, at, mac: read.mac });
+            at += read.len as u64;
         }
         if self.ended {
             self.beyond = self.beyond.max(header.checkpointed);
         }
         // What authenticates behind the end tells a crash's tail from damage.
-        let mut claims = CLAIMS * bytes.len();
-        while at + SECTOR <= bytes.len() {
-            let claimed = commit::claimed_len(&bytes[at..], bytes.len() - at).unwrap_or(0);
-            claims = claims.checked_sub(claimed).ok_or_else(|| {
+        let mut claims = CLAIMS * (size - RECORDS_AT);
+        while at + SECTOR as u64 <= size {
+            let claimed = window.claimed(at)?;
+            claims = claims.checked_sub(claimed as u64).ok_or_else(|| {
                 Error::LogDamaged(format!(
                     "segment {} holds more claims of records than it has room for",
                     header.sequence
                 ))
             })?;
-            if let Some(read) = commit::read(&bytes[at..], &key) {
+            if let Some(read) = window.record(at, claimed, &key)? {
                 self.leftover = true;
                 self.beyond = self.beyond.max(read.commit.durable_through);
-                at += read.len;
+                at += read.len as u64;
             } else {
-                at += SECTOR;
+                at += SECTOR as u64;
             }
         }
         Ok(())

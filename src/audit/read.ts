@@ -37,7 +37,7 @@ export async function readChain(
     }
     return files.filter((file) => file.lines.length > 0).sort((a, b) => firstSeq(a) - firstSeq(b));
   } finally {
-    await lock?.release();
+    lock?.release();
   }
 }
 

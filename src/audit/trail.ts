@@ -60,7 +60,7 @@ export async function append(
       await handle.close();
     }
   } finally {
-    await lock.release();
+    lock.release();
   }
 }
 

@@ -19,7 +19,7 @@ export function lockForChange(backing: string): Promise<() => Promise<void>> {
 async function lock(backing: string, shared: boolean): Promise<() => Promise<void>> {
   const path = join(backing, ".kmsfs/lock");
   const there = lstatSync(path, { throwIfNoEntry: false });
-  // One that was never mounted has no lock yet; flock(1) makes it.
+  // One that was never mounted has no lock yet; flock makes it.
   if (there === undefined && shared) return async () => undefined;
   if (there !== undefined && !there.isFile()) {
     throw new UserError(
@@ -30,7 +30,7 @@ async function lock(backing: string, shared: boolean): Promise<() => Promise<voi
   }
   try {
     const held = await flock(path, { shared, waitSeconds: 0 });
-    return () => held.release();
+    return async () => held.release();
   } catch (error) {
     throw error instanceof LockHeld ? inUse(backing, shared) : failure(path, messageOf(error));
   }

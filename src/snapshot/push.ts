@@ -68,7 +68,7 @@ export async function push(ebs: Ebs, request: PushRequest, hooks: PushHooks): Pr
     try {
       return await pushLocked(ebs, request, image, path, hooks);
     } finally {
-      await lock.release();
+      lock.release();
     }
   } finally {
     await image.close();

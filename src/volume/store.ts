@@ -2,7 +2,7 @@
 
 import { constants, link, lstat, open, rename, unlink } from "node:fs/promises";
 import { errnoOf, messageOf, UserError } from "../errors.js";
-import { type FileLock, LockHeld, withLock } from "../flock.js";
+import { LockHeld, withLock } from "../flock.js";
 import { HeaderDamage } from "../keys/parse.js";
 import { MAX_HEADER_BYTES, parseHeader, type VolumeHeader } from "./header.js";
 import { type VolumePaths, volumePaths } from "./paths.js";
@@ -146,10 +146,7 @@ const LOCK_SECONDS = 30;
  * Runs `work` while nobody else changes the header: flock(2) on the control directory. The engine's lock is another one
  * and is held during a mount; who only reads the header needs none, since it is replaced by rename.
  */
-export async function underHeaderLock<T>(
-  paths: VolumePaths,
-  work: (lock: FileLock) => Promise<T>,
-): Promise<T> {
+export async function underHeaderLock<T>(paths: VolumePaths, work: () => Promise<T>): Promise<T> {
   try {
     return await withLock(paths.control, { waitSeconds: LOCK_SECONDS }, work);
   } catch (error) {

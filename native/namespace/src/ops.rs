@@ -83,7 +83,7 @@ pub struct Entry {
     pub attr: Attr,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum SetTime {
     Now,
     At(Time),
@@ -109,7 +109,7 @@ pub struct Writer {
 }
 
 /// Only what is `Some` changes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct SetAttr {
     pub mode: Option<u32>,
     pub uid: Option<u32>,

@@ -336,24 +336,3 @@ fn statfs_says_what_the_backing_file_system_says() {
     assert_eq!(s.namelen, 255);
     assert!(s.blocks > s.bfree && s.bfree > 0);
 }
-
-/// What the kernel tells as it removes the last name: nobody can see it, unless the file is open.
-#[test]
-fn the_kernels_times_of_a_removed_file_are_kept_while_it_is_open_and_left_alone_after() {
-    let b = Backing::new();
-    let v = b.open();
-    let kept = |secs| SetAttr { mtime: Some(SetTime::At(Time { secs, nanos: 7 })), ctime: true, ..SetAttr::default() };
-    let (e, h) = v.create(ME, R, b"f", 0o644, libc::O_RDWR as u32).unwrap();
-    v.unlink(R, b"f").unwrap();
-    assert_eq!(v.setattr(ME, e.node, &kept(5)).unwrap().mtime, Time { secs: 5, nanos: 7 });
-    v.release(e.node, h).unwrap();
-    let after = v.setattr(ME, e.node, &kept(6)).unwrap();
-    assert_eq!((after.mtime.secs, after.nlink), (5, 0));
-    // A file that has a name takes them, open or not, and so does one that is not a regular file.
-    let (e, h) = v.create(ME, R, b"g", 0o644, libc::O_RDWR as u32).unwrap();
-    v.release(e.node, h).unwrap();
-    assert_eq!(v.setattr(ME, e.node, &kept(8)).unwrap().mtime.secs, 8);
-    let dir = v.mkdir(ME, R, b"d", 0o755).unwrap().node;
-    v.rmdir(R, b"d").unwrap();
-    assert_eq!(v.setattr(ME, dir, &kept(9)).unwrap().mtime.secs, 9);
-}

@@ -40,20 +40,10 @@ fn is_member(by: Writer, gid: u32) -> bool {
     groups.is_none_or(|groups| groups.split_whitespace().any(|group| group.parse() == Ok(gid)))
 }
 
-/// Whether these are the times of a file that lost its last name and that nobody has open: with the writeback cache the kernel
-/// tells them as it removes the name (fuse_update_ctime, fs/fuse/dir.c), and what it kept itself is all that is ever shown.
-fn is_unseen(node: &Node, set: &SetAttr) -> bool {
-    let only_times = SetAttr { mtime: set.mtime, ctime: true, ..SetAttr::default() };
-    *set == only_times && node.kind == Kind::File && node.opens.load(Ordering::Acquire) == 0 && node.pinned().is_some()
-}
-
 impl Volume {
     pub(super) fn set_attr(&self, caller: Caller, id: NodeId, set: &SetAttr) -> Result<Attr> {
         self.writable()?;
         let node = self.node(id)?;
-        if is_unseen(&node, set) {
-            return self.attr_of(&node);
-        }
         let fd = self.fd(&node)?;
         if let Some(size) = set.size {
             self.truncate(&node, set, size)?;

@@ -8,6 +8,7 @@ mod descriptors;
 mod failure;
 mod frame;
 mod harden;
+mod memory;
 mod mount;
 mod pace;
 mod protocol;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     harden::quiet_panics();
+    memory::keep_large();
     let inherited = match descriptors::inherit() {
         Ok(inherited) => inherited,
         Err(what) => {

@@ -1,6 +1,7 @@
 //! How the heap deals with large pieces.
 
 /// The most that glibc takes from the heap (HEAP_MAX_SIZE / 2, malloc.c).
+#[cfg(target_env = "gnu")]
 const LARGEST: libc::c_int = 32 << 20;
 
 /// Requests and records take up to some MiB each, over and over. glibc maps such pieces anew each time, and each page of

@@ -75,9 +75,7 @@ impl Arena {
         // SAFETY: in bounds by the check above; &mut self makes it the only access.
         unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(n * self.slot_len), self.slot_len) }
     }
-}
 
-impl Arena {
     /// Has the kernel put memory behind the next piece, which holds `at`. Where it does not, a page comes at its first use.
     fn fetch(&mut self, at: usize) {
         let from = at.max(self.ready) & !(PAGE - 1);

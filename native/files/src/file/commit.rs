@@ -37,6 +37,8 @@ enum CacheFrom {
 struct Sealed {
     record: Builder,
     key: Arc<FileKey>,
+    /// Not for the header: its content is in memory only when the place is known.
+    nonces: Nonces,
     plain: Plain,
 }
 
@@ -142,20 +144,18 @@ impl File {
         let mut record = Builder::begin(self.shared.log.memory(), punched, st.straight.len(), images, data);
         // The header refers to all the others: its place comes first, its content last.
         record.image(0, &[0; HEADER_LEN as usize], |_| Ok(())).map_err(io::Error::from)?;
-        let mut plain = Plain::new();
         let key = self.sealing_key(st, images as u64)?;
-        // Not for the header: its content is not in memory yet.
-        let mut nonces = Nonces::of(images - 1);
-        self.seal_blocks(st, &key, &mut nonces, &mut record, &mut plain)?;
+        let mut sealed = Sealed { record, key, nonces: Nonces::of(images - 1), plain: Plain::new() };
+        self.seal_blocks(st, &mut sealed)?;
         if let Some(run) = run {
-            self.seal_run(st, &key, &mut nonces, &mut record, run)?;
+            self.seal_run(st, &mut sealed, run)?;
         }
-        self.seal_nodes(st, &key, &mut nonces, &mut record, &mut plain)?;
-        Ok(Sealed { record, key, plain })
+        self.seal_nodes(st, &mut sealed)?;
+        Ok(sealed)
     }
 
     fn append_record(self: &Arc<Self>, st: &mut State, appender: &mut Appender, sealed: Sealed) -> Result<()> {
-        let Sealed { mut record, key, plain } = sealed;
+        let Sealed { mut record, key, plain, .. } = sealed;
         let number = self.shared.log.next_number(appender);
         let page = record.first_image().try_into().map_err(|_| Error::Errno(libc::EIO))?;
         header::seal(self.shared.layout, &self.id, &self.shared.keys.domain_id, number, &st.root, &key, page)
@@ -185,14 +185,7 @@ impl File {
         Ok(())
     }
 
-    fn seal_blocks(
-        &self,
-        st: &mut State,
-        key: &FileKey,
-        nonces: &mut Nonces,
-        record: &mut Builder,
-        plain: &mut Plain,
-    ) -> Result<()> {
+    fn seal_blocks(&self, st: &mut State, Sealed { record, key, nonces, plain }: &mut Sealed) -> Result<()> {
         let layout = self.shared.layout;
         let mut entries = Vec::with_capacity(st.dirty.len());
         for (index, page) in &st.dirty {
@@ -210,14 +203,7 @@ impl File {
         Ok(())
     }
 
-    fn seal_run(
-        &self,
-        st: &mut State,
-        key: &FileKey,
-        nonces: &mut Nonces,
-        record: &mut Builder,
-        run: &Run,
-    ) -> Result<()> {
+    fn seal_run(&self, st: &mut State, Sealed { record, key, nonces, .. }: &mut Sealed, run: &Run) -> Result<()> {
         for (index, plain) in (run.first..).zip(run.data.chunks(self.shared.block())) {
             let home = self.shared.layout.home(index);
             let entry =
@@ -228,14 +214,7 @@ impl File {
     }
 
     /// From level 1 up, so that a parent holds its children's new entries when it is sealed.
-    fn seal_nodes(
-        &self,
-        st: &mut State,
-        key: &FileKey,
-        nonces: &mut Nonces,
-        record: &mut Builder,
-        plain: &mut Plain,
-    ) -> Result<()> {
+    fn seal_nodes(&self, st: &mut State, Sealed { record, key, nonces, plain }: &mut Sealed) -> Result<()> {
         let layout = self.shared.layout;
         let mut nodes: Vec<(u8, u64)> = st.nodes.keys().copied().collect();
         nodes.sort_unstable();

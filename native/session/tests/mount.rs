@@ -407,22 +407,16 @@ fn setuid_is_cleared_by_a_write_of_someone_without_the_right() {
         fs::write(&file, b"x").unwrap();
         fs::set_permissions(&mount.path, fs::Permissions::from_mode(0o777)).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o6777)).unwrap();
-        let target = path(&file);
-        // SAFETY: the child calls only async-signal-safe functions and ends by _exit.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            // SAFETY: as above; the string is NUL-ended.
-            unsafe {
-                let dropped = libc::setresgid(1, 1, 1) == 0 && libc::setresuid(1, 1, 1) == 0;
-                let fd = libc::open(target.as_ptr(), libc::O_WRONLY);
-                let wrote = libc::write(fd, c"y".as_ptr().cast(), 1) == 1;
-                libc::_exit(if dropped && wrote && libc::close(fd) == 0 { 0 } else { 1 });
-            }
-        }
-        let mut status = 0;
-        // SAFETY: `status` outlives the call.
-        checked(unsafe { libc::waitpid(child, &mut status, 0) }.into()).unwrap();
-        assert_eq!(status, 0);
+        let target = file.clone();
+        // A thread of another user: a child would keep the open files of the tests beside this one, and their mounts busy.
+        let writes = std::thread::spawn(move || {
+            // SAFETY: the calls take numbers only; as bare system calls they change this thread alone (nptl(7)).
+            let changed =
+                unsafe { [libc::syscall(libc::SYS_setresgid, 1, 1, 1), libc::syscall(libc::SYS_setresuid, 1, 1, 1)] };
+            assert_eq!(changed, [0, 0]);
+            OpenOptions::new().write(true).open(target).unwrap().write_all(b"y").unwrap();
+        });
+        writes.join().unwrap();
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o777, "writeback {writeback}");
     }
 }

@@ -19,7 +19,7 @@ pub fn mount(dir: &Path) -> Result<OwnedFd, String> {
     Ok(fuse)
 }
 
-/// 1 MiB, as for kmsfs. Asks nothing of the mount itself, whose requests wait for the caller.
+/// 2 MiB, as for kmsfs. Asks nothing of the mount itself, whose requests wait for the caller.
 pub fn raise_read_ahead(dir: &Path) -> Result<(), String> {
     let dir = dir.to_string_lossy();
     let table = fs::read_to_string("/proc/self/mountinfo").map_err(|e| e.to_string())?;
@@ -29,5 +29,5 @@ pub fn raise_read_ahead(dir: &Path) -> Result<(), String> {
         .filter(|fields| fields.get(4) == Some(&&*dir))
         .find_map(|fields| fields.get(2).map(|device| (*device).to_owned()))
         .ok_or("the mount is not in /proc/self/mountinfo")?;
-    fs::write(format!("/sys/class/bdi/{device}/read_ahead_kb"), "1024").map_err(|e| e.to_string())
+    fs::write(format!("/sys/class/bdi/{device}/read_ahead_kb"), "2048").map_err(|e| e.to_string())
 }

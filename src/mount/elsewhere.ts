@@ -35,8 +35,25 @@ export function mountedElsewhere(device: string): Elsewhere[] {
 
 /** Ours first, then by age, so that it is the namespace's first process that is named. */
 function processes(): string[] {
-  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
-  return ["self", ...pids.sort((a, b) => Number(a) - Number(b))];
+  return ["self", ...oldestFirst(readdirSync("/proc").filter((name) => /^\d+$/.test(name)))];
+}
+
+/** By when they started: numbers begin again at the bottom once they are used up. */
+export function oldestFirst(pids: readonly string[]): string[] {
+  const started = new Map(pids.map((pid) => [pid, startOf(pid)]));
+  const age = (pid: string): number => started.get(pid) ?? 0;
+  return [...pids].sort((a, b) => age(a) - age(b) || Number(a) - Number(b));
+}
+
+/** In clock ticks since boot: field 22 of /proc/PID/stat (proc(5)). The name in field 2 may hold spaces and brackets. */
+function startOf(pid: string): number {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[22 - 3]);
+  } catch {
+    // It has ended: nobody will name it.
+    return Number.MAX_SAFE_INTEGER;
+  }
 }
 
 const FIRST_MS = 5000;

@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { nameOf } from "./busy.js";
 import { parseMountinfo } from "./mountinfo.js";
+import { processId } from "./process-id.js";
 
 export interface Elsewhere {
   /** of this namespace or another: "mnt:[4026531841]" */
@@ -38,22 +39,13 @@ function processes(): string[] {
   return ["self", ...oldestFirst(readdirSync("/proc").filter((name) => /^\d+$/.test(name)))];
 }
 
-/** By when they started: numbers begin again at the bottom once they are used up. */
+/** By when they started: numbers begin again at the bottom once they are used up. Who has ended comes last. */
 export function oldestFirst(pids: readonly string[]): string[] {
-  const started = new Map(pids.map((pid) => [pid, startOf(pid)]));
-  const age = (pid: string): number => started.get(pid) ?? 0;
-  return [...pids].sort((a, b) => age(a) - age(b) || Number(a) - Number(b));
-}
-
-/** In clock ticks since boot: field 22 of /proc/PID/stat (proc(5)). The name in field 2 may hold spaces and brackets. */
-function startOf(pid: string): number {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[22 - 3]);
-  } catch {
-    // It has ended: nobody will name it.
-    return Number.MAX_SAFE_INTEGER;
-  }
+  const started = (pid: string): number => Number(processId(Number(pid))?.started ?? Number.MAX_SAFE_INTEGER);
+  return pids
+    .map((pid) => ({ pid, at: started(pid) }))
+    .sort((a, b) => a.at - b.at || Number(a.pid) - Number(b.pid))
+    .map(({ pid }) => pid);
 }
 
 const FIRST_MS = 5000;
